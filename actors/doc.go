@@ -1,0 +1,2 @@
+// Package actors runs the processes of gVisor sandboxes as actors.
+package actors
