@@ -1,0 +1,118 @@
+package play
+
+import (
+	"context"
+	"slices"
+
+	"github.com/troupe-run/troupe/actors"
+	"github.com/troupe-run/troupe/messages"
+)
+
+// stage is what a running script knows. It is used by the goroutine of Run
+// alone.
+type stage struct {
+	options Options
+	watch   *watch
+	// records of the processes that the script made and has not deleted, and
+	// the order in which it made them.
+	records map[messages.Process]*record
+	order   []messages.Process
+	// roots are the containers that sandboxes began with.
+	roots map[messages.SandboxID]messages.ContainerID
+}
+
+// record is one process that the script made.
+type record struct {
+	stdin          *feed
+	stdout, stderr *capture
+	cleanup        func()
+	// started and exited say what the script was told.
+	started, exited bool
+}
+
+func newRecord(terminal bool) *record {
+	r := &record{stdin: newFeed(), stdout: newCapture(), cleanup: func() {}}
+	if !terminal {
+		r.stderr = newCapture()
+	}
+	return r
+}
+
+// stdio are the record's streams for the runtime.
+func (r *record) stdio(terminal bool) messages.Stdio {
+	s := messages.Stdio{Terminal: terminal}
+	s.Pipes.Stdin, s.Pipes.Stdout = r.stdin, r.stdout
+	if r.stderr != nil {
+		s.Pipes.Stderr = r.stderr
+	}
+	return s
+}
+
+func (r *record) close() {
+	r.stdin.close()
+	r.stdout.close()
+	if r.stderr != nil {
+		r.stderr.close()
+	}
+	r.cleanup()
+}
+
+func (s *stage) add(p messages.Process, r *record) {
+	s.records[p] = r
+	s.order = append(s.order, p)
+}
+
+// forget drops the record of a deleted process; with an init those of its
+// execs too, which the runtime releases with it.
+func (s *stage) forget(p messages.Process) {
+	s.order = slices.DeleteFunc(s.order, func(q messages.Process) bool {
+		gone := q == p || (p.IsInit() && q.Container == p.Container)
+		if gone {
+			s.records[q].close()
+			delete(s.records, q)
+		}
+		return gone
+	})
+	for sandbox, root := range s.roots {
+		if p == messages.Init(root) {
+			delete(s.roots, sandbox)
+		}
+	}
+}
+
+// exited notes that the script was told of the exit of p, and that its event
+// is therefore on its way.
+func (s *stage) exited(p messages.Process) {
+	if r := s.records[p]; r != nil && !r.exited {
+		r.exited = true
+		s.watch.expect(mark{"TaskExit", p})
+	}
+}
+
+// asked is a command on its way: await gives its output.
+type asked func() string
+
+// ask sends a command and prints its reply with done, on the goroutine of Run.
+func ask[R messages.Reply](ctx context.Context, s *stage, cmd messages.Command[R], done func(R) string) asked {
+	type answer struct {
+		reply R
+		err   error
+	}
+	answers := make(chan answer, 1)
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	go func() {
+		reply, err := actors.Ask(ctx, s.options.Runtime, cmd)
+		answers <- answer{reply, err}
+	}()
+	return func() string {
+		defer cancel()
+		a := <-answers
+		if a.err != nil {
+			return errorText(a.err)
+		}
+		return done(a.reply)
+	}
+}
+
+// told is an output that is known already.
+func told(text string) asked { return func() string { return text } }
