@@ -1,0 +1,82 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/troupe-run/troupe/actors/lifecycle"
+	"github.com/troupe-run/troupe/messages"
+)
+
+// Ask sends a command and waits for its reply. It blocks until then, or until
+// ctx ends, whichever is first.
+//
+// A command whose ctx has ended before it is taken up is not carried out. One
+// that has been taken up goes on when ctx ends: Ask returns DeadlineExceeded or
+// Canceled, and nothing is kept for the asker.
+//
+// Every error is a *messages.Error.
+func Ask[R messages.Reply](ctx context.Context, rt *Runtime, cmd messages.Command[R]) (R, error) {
+	var none R
+	answer, err := rt.ask(ctx, cmd)
+	if err != nil {
+		return none, err
+	}
+	return answer.(R), nil
+}
+
+// request is a command on its way, and the asker that waits for its reply.
+type request struct {
+	ctx context.Context
+	cmd messages.AnyCommand
+	// reply has room for the one answer, so that giving it never blocks.
+	reply chan lifecycle.Reply
+}
+
+// LogValue keeps what is in the command out of logs: the library prints whole
+// messages that can not be delivered.
+func (r *request) LogValue() slog.Value {
+	return slog.StringValue(r.cmd.Verb() + " " + r.cmd.Target().String())
+}
+
+func (rt *Runtime) ask(ctx context.Context, cmd messages.AnyCommand) (messages.Reply, error) {
+	if err := cmd.Validate(); err != nil {
+		return nil, err
+	}
+	select {
+	case rt.admission <- struct{}{}:
+		defer func() { <-rt.admission }()
+	default:
+		return nil, refusal(cmd, messages.ResourceExhausted, messages.Text("too many commands are under way"), "try again later")
+	}
+	req := &request{ctx: ctx, cmd: cmd, reply: make(chan lifecycle.Reply, 1)}
+	rt.system.Root.Send(rt.directory, req)
+	select {
+	case r := <-req.reply:
+		return r.Reply, r.Err
+	case <-ctx.Done():
+		rt.system.Root.Send(rt.directory, lifecycle.Abandon{Asker: req, Process: cmd.Target()})
+		return nil, expired(cmd, ctx.Err())
+	case <-rt.ended:
+		// The answer to Shutdown itself may be there already.
+		select {
+		case r := <-req.reply:
+			return r.Reply, r.Err
+		default:
+			return nil, refusal(cmd, messages.Unavailable, messages.Text("the runtime has ended"), "start a new one")
+		}
+	}
+}
+
+func refusal(cmd messages.AnyCommand, kind, err error, hint string) error {
+	return &messages.Error{Kind: kind, Op: cmd.Verb(), Process: cmd.Target(), Err: err, Hint: hint}
+}
+
+// expired is the error of a command whose asker no longer waits.
+func expired(cmd messages.AnyCommand, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return refusal(cmd, messages.DeadlineExceeded, messages.Text("there was no answer in time"), "state tells where it stands")
+	}
+	return refusal(cmd, messages.Canceled, messages.Text("the asker gave up"), "")
+}

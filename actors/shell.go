@@ -1,0 +1,231 @@
+package actors
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-run/troupe/actors/lifecycle"
+	"github.com/troupe-run/troupe/messages"
+)
+
+// machine is what a shell runs: lifecycle's process, container, sandbox or
+// directory.
+type machine[M any] interface {
+	Step(lifecycle.Input) (M, []lifecycle.Effect)
+}
+
+// shell makes an actor of a machine. It turns a message into an input, commits
+// the state after it, and runs the effects in their order; it decides nothing.
+type shell[M machine[M]] struct {
+	rt     *Runtime
+	name   string
+	parent *actor.PID // nil for the directory
+	// self is the incarnation of a process or container, for its parent; its
+	// zero value for others.
+	self     messages.Incarnation
+	state    M
+	children map[string]childActor
+
+	// calls counts the calls to the driver that have not returned.
+	calls int
+	// retired: the parent sends nothing more; the actor ends when no call can
+	// come back to it.
+	retired bool
+	// crashed: a step has panicked, and the machine was told.
+	crashed bool
+	// lost: the machine can not even be told. All it does is answer.
+	lost bool
+}
+
+// childActor is an actor that this one spawned and sends to.
+type childActor struct {
+	pid  *actor.PID
+	self messages.Incarnation
+}
+
+// Messages of the shells among themselves; inputs and notices of lifecycle are
+// sent as they are.
+type (
+	// retire tells a child that its parent sends nothing more.
+	retire struct{}
+	// returned brings the outcome of a call to the driver.
+	returned struct{ answer lifecycle.Answer }
+)
+
+func newShell[M machine[M]](rt *Runtime, name string, parent *actor.PID, state M) *shell[M] {
+	return &shell[M]{rt: rt, name: name, parent: parent, state: state}
+}
+
+// Receive implements actor.Actor.
+func (s *shell[M]) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *request:
+		if err := m.ctx.Err(); err != nil {
+			m.answer(lifecycle.Reply{Err: expired(m.cmd, err)})
+			return
+		}
+		s.take(ctx, lifecycle.Command{Asker: m, Cmd: m.cmd})
+	case lifecycle.Input:
+		s.take(ctx, m)
+	case returned:
+		s.calls--
+		s.take(ctx, m.answer)
+		s.endIfDone(ctx)
+	case retire:
+		s.retired = true
+		s.endIfDone(ctx)
+	}
+}
+
+func (r *request) answer(a lifecycle.Reply) { r.reply <- a }
+
+// take runs one input through the machine.
+func (s *shell[M]) take(ctx actor.Context, in lifecycle.Input) {
+	if s.lost {
+		s.refuse(in, "its actor failed")
+		return
+	}
+	if reason := s.advance(ctx, in); reason != "" {
+		s.refuse(in, reason)
+		s.crash(ctx, in, reason)
+	}
+}
+
+// advance steps the machine and runs the effects. It returns why it panicked,
+// or "". A step that panics leaves the state as it was; an effect that panics
+// does not keep the others from being run.
+func (s *shell[M]) advance(ctx actor.Context, in lifecycle.Input) (reason string) {
+	var effects []lifecycle.Effect
+	reason = s.guard(in, func() {
+		if hook := s.rt.options.fault; hook != nil {
+			hook(s.name, in)
+		}
+		s.state, effects = s.state.Step(in)
+	})
+	for _, e := range effects {
+		if r := s.guard(e, func() { s.run(ctx, e) }); r != "" {
+			reason = r
+		}
+	}
+	return reason
+}
+
+// guard runs fn and turns a panic into its description.
+func (s *shell[M]) guard(what any, fn func()) (reason string) {
+	defer func() {
+		if r := recover(); r != nil {
+			reason = fmt.Sprintf("panic in the actor of %s at %T: %v", s.name, what, r)
+			s.rt.log.Error("actor panicked", slog.String("actor", s.name), slog.String("at", fmt.Sprintf("%T", what)),
+				slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	fn()
+	return ""
+}
+
+// refuse answers the asker of an input that could not be taken.
+func (s *shell[M]) refuse(in lifecycle.Input, reason string) {
+	c, ok := in.(lifecycle.Command)
+	if !ok || c.Asker == nil {
+		return
+	}
+	req := c.Asker.(*request)
+	select {
+	case req.reply <- lifecycle.Reply{Err: refusal(c.Cmd, messages.Internal, messages.Text(reason), "this is a defect: please report it")}:
+	default: // an effect of the step had answered
+	}
+}
+
+// crash tells the machine that its actor panicked: it answers its askers, and
+// the parent kills what stands behind it. If it panics again over what the host
+// tells, the parent is told that it is lost.
+func (s *shell[M]) crash(ctx actor.Context, in lifecycle.Input, reason string) {
+	_, isCommand := in.(lifecycle.Command)
+	if s.crashed && isCommand {
+		return
+	}
+	if !s.crashed {
+		s.crashed = true
+		if s.advance(ctx, lifecycle.Crash{Reason: reason}) == "" {
+			return
+		}
+	}
+	s.lost = true
+	if s.parent != nil {
+		ctx.Send(s.parent, lifecycle.Lost{Process: s.self, At: s.rt.world.Now()})
+	}
+}
+
+// run does one effect.
+func (s *shell[M]) run(ctx actor.Context, e lifecycle.Effect) {
+	switch e := e.(type) {
+	case lifecycle.Reply:
+		e.To.(*request).answer(e)
+	case lifecycle.Publish:
+		ctx.Send(s.rt.publisher, publish{e.Event})
+	case lifecycle.Call:
+		s.calls++
+		s.rt.call(ctx.Self(), e)
+	case lifecycle.Discard:
+		s.rt.discard(e.Target)
+	case lifecycle.KillChild:
+		s.rt.killChild(e.Target)
+	case lifecycle.Forward:
+		ctx.Send(s.children[e.To].pid, e.In)
+	case lifecycle.SpawnExec:
+		child := newShell(s.rt, e.Exec.ID.String(), ctx.Self(), e.Exec)
+		child.self = e.Exec.ID
+		s.adopt(ctx, string(e.Exec.ID.Exec), child.self, child)
+	case lifecycle.SpawnContainer:
+		id := e.Container.Init.ID
+		child := newShell(s.rt, id.String(), ctx.Self(), e.Container)
+		child.self = id
+		ctx.Send(s.adopt(ctx, string(id.Container), id, child), e.Create)
+	case lifecycle.SpawnSandbox:
+		child := newShell(s.rt, "sandbox "+string(e.Sandbox.ID), ctx.Self(), e.Sandbox)
+		s.adopt(ctx, string(e.Sandbox.ID), messages.Incarnation{}, child)
+	case lifecycle.Retire:
+		s.part(ctx, e.Child)
+	case lifecycle.SetDrainTimer:
+		self := ctx.Self()
+		s.rt.world.AfterFunc(s.rt.options.Timeouts.Drain, func() {
+			s.rt.system.Root.Send(self, lifecycle.DrainExpired{At: s.rt.world.Now()})
+		})
+	default: // a notice
+		if s.parent != nil {
+			ctx.Send(s.parent, e)
+		}
+	}
+}
+
+// adopt spawns the actor of a child. The reaper knows it before the driver can
+// be asked for its process, so that no exit finds nobody.
+func (s *shell[M]) adopt(ctx actor.Context, id string, self messages.Incarnation, child actor.Actor) *actor.PID {
+	pid := ctx.Spawn(s.rt.props(func() actor.Actor { return child }))
+	if s.children == nil {
+		s.children = make(map[string]childActor)
+	}
+	s.children[id] = childActor{pid: pid, self: self}
+	if self.Number != 0 {
+		ctx.Send(s.rt.reaper, own{process: self, owner: pid})
+	}
+	return pid
+}
+
+// part lets a child end.
+func (s *shell[M]) part(ctx actor.Context, id string) {
+	child := s.children[id]
+	delete(s.children, id)
+	ctx.Send(s.rt.reaper, disown{process: child.self})
+	ctx.Send(child.pid, retire{})
+}
+
+// endIfDone ends the actor once nothing can come to it any more.
+func (s *shell[M]) endIfDone(ctx actor.Context) {
+	if s.retired && s.calls == 0 {
+		ctx.Stop(ctx.Self())
+	}
+}
