@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/troupe-run/troupe/messages"
 )
 
 const (
@@ -120,7 +122,7 @@ func awaitReady(ctx context.Context, ready *os.File, strict bool) error {
 	case err == nil, errors.Is(err, io.EOF) && !strict:
 		return nil
 	case n == 0 && errors.Is(err, io.EOF):
-		return errors.New("the logging program ended, or closed descriptor 5, without writing a byte to it to say that it is ready")
+		return &placeError{kind: messages.FailedPrecondition, why: "the logging program ended, or closed descriptor 5, without writing a byte to it to say that it is ready"}
 	case ctx.Err() != nil:
 		return fmt.Errorf("wait for the logging program to be ready: %w", context.Cause(ctx))
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -25,12 +25,7 @@ func (st *streams) Drain(ctx context.Context) {
 		// takes EIO to be temporary); this lets the copy end when it is empty.
 		st.tty.hangUp()
 	}
-	var rest []awaited
-	for _, o := range st.outs {
-		if o.done != nil {
-			rest = append(rest, o.await())
-		}
-	}
+	rest := st.unfinished()
 	timer := time.NewTicker(st.options.DrainTimeout)
 	defer timer.Stop()
 	for windows := 0; len(rest) > 0; {
@@ -55,6 +50,19 @@ func (st *streams) Drain(ctx context.Context) {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
+}
+
+// unfinished are the outputs that are being copied.
+func (st *streams) unfinished() []awaited {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var rest []awaited
+	for _, o := range st.outs {
+		if o.done != nil {
+			rest = append(rest, o.await())
+		}
+	}
+	return rest
 }
 
 // awaited is an output that is not at its end.

@@ -110,6 +110,46 @@ func (f *fifoWriter) adopt(w io.WriteCloser) error {
 	return nil
 }
 
+// finish waits, when all is written, until somebody has what is still in the
+// FIFO, or Close. It waits only if the reader has gone away: one that is there
+// keeps the bytes alive without us.
+func (f *fifoWriter) finish() {
+	f.mu.Lock()
+	w := f.w
+	if f.closed || w == nil {
+		f.mu.Unlock()
+		return
+	}
+	// Ours is the only reader that may be there for nothing.
+	f.r.Close()
+	f.mu.Unlock()
+	conn, err := w.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return
+	}
+	orphaned, own := false, -1
+	err = conn.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		// A writer gets POLLERR when there is no reader (poll(2)).
+		n, err := unix.Poll(fds, 0)
+		unread, _ := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+		orphaned = err == nil && n == 1 && fds[0].Revents&unix.POLLERR != 0 && unread > 0
+		if orphaned {
+			own, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+			orphaned = err == nil
+		}
+	})
+	if err != nil || !orphaned {
+		return
+	}
+	defer unix.Close(own)
+	// This open returns when a reader comes, and that reader finds the bytes
+	// because we still write. The name may be another FIFO's by now.
+	if again, err := fifo.OpenFifo(f.ctx, fmt.Sprintf("/proc/self/fd/%d", own), unix.O_WRONLY, 0); err == nil {
+		again.Close()
+	}
+}
+
 func (f *fifoWriter) Write(p []byte) (int, error) { return f.w.Write(p) }
 
 func (f *fifoWriter) Close() error {

@@ -34,8 +34,12 @@ type output struct {
 	warned bool
 }
 
-// opener is a destination that may have to be waited for.
-type opener interface{ open() error }
+// awaitedSink is a destination that may have to be waited for, until it is
+// closed: at first, and with the last bytes.
+type awaitedSink interface {
+	open() error
+	finish()
+}
 
 // sink is a destination that is not to be closed.
 type sink struct{ io.Writer }
@@ -53,7 +57,9 @@ func (st *streams) openOutputs(ctx context.Context, out, errs place) error {
 			if out.kind == placeNull {
 				logged = errs
 			}
-			return st.openFailed(logged.stream, logged.url.String(), err)
+			failed := st.openFailed(logged.stream, logged.url.String(), err)
+			failed.Hint = "name an executable that follows containerd's logging contract: streams on descriptors 3 and 4, 5 closed when it is ready"
+			return failed
 		}
 		st.logger = l
 		for i, p := range []place{out, errs} {
@@ -103,10 +109,11 @@ func (o *output) start(from intake, end io.Closer) {
 func (o *output) copy() {
 	defer close(o.done)
 	defer o.stop()
-	if late, ok := o.to.(opener); ok {
-		if err := late.open(); err != nil {
+	if to, ok := o.to.(awaitedSink); ok {
+		if err := to.open(); err != nil {
 			o.fail(err)
 		}
+		defer to.finish()
 	}
 	for {
 		err := o.from.take(func(p []byte) {

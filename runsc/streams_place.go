@@ -61,7 +61,7 @@ func (st *streams) places(s messages.Stdio) (places [3]place, err error) {
 	out, errs := places[1], places[2]
 	if (out.kind == placeLogger || errs.kind == placeLogger) && out.kind != placeNull && errs.kind != placeNull && !out.same(errs) {
 		return places, st.openFailed("stderr", s.Stderr,
-			invalidName{"stdout and stderr must name the same logging program", "give both the same binary:// name"})
+			invalidName("stdout and stderr must name the same logging program", "give both the same binary:// name"))
 	}
 	return places, nil
 }
@@ -76,23 +76,23 @@ func (p *place) parse(name string) error {
 	}
 	u, err := url.Parse(name)
 	if err != nil {
-		return invalidName{err.Error(), "use a path, file:///PATH or binary:///PATH"}
+		return invalidName(err.Error(), "use a path, file:///PATH or binary:///PATH")
 	}
 	switch u.Scheme {
 	case "file":
 		p.kind = placeFile
 	case "binary", "binary-v2":
 		if p.stream == "stdin" {
-			return invalidName{"a logging program can not be read from", "use a FIFO or a file for stdin"}
+			return invalidName("a logging program can not be read from", "use a FIFO or a file for stdin")
 		}
 		p.kind, p.url = placeLogger, u
 	default:
-		return invalidName{fmt.Sprintf("there is no scheme %q", u.Scheme), "use a path, file:///PATH or binary:///PATH"}
+		return invalidName(fmt.Sprintf("there is no scheme %q", u.Scheme), "use a path, file:///PATH or binary:///PATH")
 	}
 	// file://a/b has the host a and the path /b: a mistake for file:///a/b
 	// that would go unnoticed.
 	if u.Host != "" || !filepath.IsAbs(u.Path) {
-		return invalidName{"its path is not absolute", fmt.Sprintf("write %s:///PATH, with three slashes", u.Scheme)}
+		return invalidName("its path is not absolute", fmt.Sprintf("write %s:///PATH, with three slashes", u.Scheme))
 	}
 	p.path = filepath.Clean(u.Path)
 	return nil
@@ -116,14 +116,20 @@ func (p place) same(q place) bool {
 	return p.kind != placeMemory && q.kind != placeMemory && p.path == q.path
 }
 
-// invalidName is a name in messages.Stdio that can not be used, with what to do
-// about it.
-type invalidName struct{ why, hint string }
+// placeError is why a stream can not be opened, where that is not an errno.
+type placeError struct {
+	kind      error
+	why, hint string
+}
 
-func (e invalidName) Error() string { return e.why }
+func (e *placeError) Error() string { return e.why }
+
+func invalidName(why, hint string) error {
+	return &placeError{kind: messages.InvalidArgument, why: why, hint: hint}
+}
 
 // openFailed is the error of a stream that could not be opened.
-func (st *streams) openFailed(stream, name string, err error) error {
+func (st *streams) openFailed(stream, name string, err error) *messages.Error {
 	// The name is told once: here, and not by os too.
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -138,10 +144,10 @@ func (st *streams) openFailed(stream, name string, err error) error {
 }
 
 func kindOfOpen(err error) error {
-	var name invalidName
+	var place *placeError
 	switch {
-	case errors.As(err, &name):
-		return messages.InvalidArgument
+	case errors.As(err, &place):
+		return place.kind
 	case errors.Is(err, unix.EISDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENAMETOOLONG), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENOEXEC), errors.Is(err, unix.EINVAL):
 		return messages.InvalidArgument
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
@@ -155,10 +161,10 @@ func kindOfOpen(err error) error {
 }
 
 func hintOfOpen(err error) string {
-	var name invalidName
+	var place *placeError
 	switch {
-	case errors.As(err, &name):
-		return name.hint
+	case errors.As(err, &place):
+		return place.hint
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return "make the FIFO first (mkfifo), or use file:///PATH for a file that is created"
 	case errors.Is(err, unix.EISDIR):
