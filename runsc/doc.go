@@ -1,0 +1,36 @@
+// Package runsc drives gVisor's runsc: it is the host's side of every process
+// that the actors own.
+//
+// [Client] is the runsc command line, one method per command, for programs that
+// want nothing but that. [Driver] is what the actors need of the host: it makes
+// containers and execs, holds their streams, and tells of each exit.
+//
+// # Exits
+//
+// Every process that is started here is held by a pidfd (pidfd_open(2)), so that
+// no signal and no exit ever reaches a later process with the same number.
+//
+// A sandbox's process (the sentry) exits with the code of the guest's init
+// (gVisor, runsc/cmd/sentry/sentrycmd/boot.go). It is not our child, so its code
+// is read from the zombie, and after that from the kernel's record of it
+// (PIDFD_GET_INFO, Linux 6.15). A program that owns all of its orphans, as a
+// containerd shim does, sets [Options.Subreaper], and then it is waited for.
+// The pidfd is opened between create and start. `runsc wait`, which other shims
+// start after `runsc start`, comes too late for an init that is gone at once.
+//
+// A container in a sandbox that has others (a pod) does not end with a process
+// of the host; there a `runsc wait` tells its exit.
+//
+// # Children
+//
+// Only processes that were started here are waited for. Nothing here calls
+// wait4(-1), so the children of the program that embeds this package are its
+// own.
+//
+// # Blocking
+//
+// Every call ends with its context, and what it has begun by then is killed and
+// taken back, with one exception: an exec that hangs inside the sandbox is left
+// to a goroutine that kills its process as soon as its pid is told (see
+// [Driver.Exec]). A context without a deadline gets [Options.CallTimeout].
+package runsc

@@ -1,0 +1,162 @@
+package runsc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/troupe-run/troupe/messages"
+)
+
+// sandboxGone is the reason of an exit that nobody gave.
+const sandboxGone = "the sandbox is gone"
+
+// lastWords is how long a process of a sandbox that is gone may take to tell its
+// own status: the sandbox's last answers are on their way.
+const lastWords = 500 * time.Millisecond
+
+// watchSandbox tells the exit of a root container's init, which is that of its
+// sandbox.
+func (c *container) watchSandbox() {
+	<-c.sandbox.sentry.gone
+	c.finish(c.exitOfSandbox(c.sandbox.sentry.end), c.oom)
+}
+
+// exitOfSandbox reads a sentry's end: by itself it exits with the guest's code,
+// which is 128 + the signal's number for a guest that died by one. A sentry that
+// itself died by a signal was killed from outside.
+func (c *container) exitOfSandbox(end exitCode) messages.Exit {
+	e := messages.Exit{Status: end.status(), At: time.Now()}
+	switch {
+	case end.unknown != nil:
+		e.Status, e.Reason = messages.ExitUnknown, "its exit status is lost: "+end.unknown.Error()
+	case end.signal != 0:
+		e.Reason = fmt.Sprintf("%s: it died by signal %d", sandboxGone, int(end.signal))
+	default:
+		// A sentry that fails logs why and exits with 128 (runsc/cmd/util/util.go).
+		if texts := parseLog(readMemory(c.log)); end.code == 128 && len(texts) > 0 {
+			e.Reason = "the sandbox failed: " + cut(texts[len(texts)-1])
+		}
+	}
+	return e
+}
+
+// finish tells a container's exit, once. The kernel's kill for want of memory
+// comes before the exit that it explains.
+func (c *container) finish(e messages.Exit, oom *oomCounter) {
+	c.driver.mu.Lock()
+	if c.reason != "" {
+		e.Reason = c.reason
+	}
+	c.driver.mu.Unlock()
+	if e.Status == messages.ExitKilled && oom.grew() {
+		c.driver.notify(messages.OOMNotice{Process: c.init})
+		e.Reason = "the kernel killed the sandbox for want of memory"
+	}
+	c.driver.notify(messages.ExitNotice{Process: c.init, Exit: e})
+	close(c.over)
+}
+
+// killed is the exit of what died with the sandbox or with its container.
+func killed(reason string) messages.Exit {
+	return messages.Exit{Status: messages.ExitKilled, At: time.Now(), Reason: reason}
+}
+
+// watchMember tells the exit of a container that joined a sandbox: its init is
+// no process of the host, and its sandbox lives on. A `runsc wait` that begins
+// after the exit still gets the status (runsc/boot/loader.go, waitContainer).
+func (c *container) watchMember() {
+	select {
+	case <-c.started:
+		c.finish(c.waitMember(), nil)
+	case <-c.dropped:
+		c.finish(killed(""), nil)
+	case <-c.sandbox.sentry.gone:
+		c.finish(killed(sandboxGone), nil)
+	case <-c.driver.stop:
+	}
+}
+
+func (c *container) waitMember() messages.Exit {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	type answer struct {
+		status int
+		err    error
+	}
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		answers := make(chan answer, 1)
+		go func() {
+			status, err := c.driver.client.Wait(ctx, c.id(), nil)
+			answers <- answer{status, err}
+		}()
+		var a answer
+		select {
+		case a = <-answers:
+		case <-c.sandbox.sentry.gone:
+			a = lastAnswer(answers, answer{err: errors.New(sandboxGone)})
+		case <-c.dropped:
+			a = lastAnswer(answers, answer{err: errors.New("it was deleted")})
+		case <-c.driver.stop:
+			return messages.Exit{}
+		}
+		switch {
+		case a.err == nil:
+			return messages.Exit{Status: a.status, At: time.Now()}
+		case isClosed(c.dropped):
+			return killed("it was deleted")
+		case c.sandbox.isGone() || c.endsSoon():
+			return killed(sandboxGone)
+		case errors.Is(a.err, messages.NotFound):
+			return messages.Exit{Status: messages.ExitUnknown, At: time.Now(), Reason: "somebody else deleted the container"}
+		}
+		c.driver.log.Warn("wait for a container", "container", c.id(), "error", a.err)
+		if !pauseFor(ctx, pause) {
+			return messages.Exit{}
+		}
+	}
+}
+
+func lastAnswer[T any](answers chan T, none T) T {
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	select {
+	case a := <-answers:
+		return a
+	case <-t.C:
+		return none
+	}
+}
+
+// endsSoon tells whether the sandbox is about to end: it closes its connections
+// a moment before its process is gone.
+func (c *container) endsSoon() bool {
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	select {
+	case <-c.sandbox.sentry.gone:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// waitOver waits for the container's exit to be told.
+func (c *container) waitOver(ctx context.Context) bool {
+	select {
+	case <-c.over:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// killSentry kills the sandbox without asking it.
+func (c *container) killSentry() error {
+	if err := c.sandbox.sentry.pidfd.signal(syscall.SIGKILL); err != nil && !c.sandbox.isGone() && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+package runsc_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/troupe-run/troupe/messages"
+)
+
+// gVisor's own shim waits for an init after it has started it, and loses the
+// status of one that is gone at once.
+func TestInitThatIsGoneAtOnceKeepsItsStatus(t *testing.T) {
+	s := newStage(t)
+	for i := range 5 {
+		for want, args := range map[int][]string{0: {"true"}, 1: {"false"}, 7: {"sh", "-c", "exit 7"}, 143: {"sh", "-c", "kill -TERM $$"}} {
+			init := s.run(fmt.Sprintf("c%d-%d", want, i), args...)
+			s.wantExit(init, want)
+			s.mustDelete(init)
+			if n := s.notices.count(init); n != 1 {
+				t.Errorf("%d exits of %s were told", n, init)
+			}
+		}
+	}
+	if left := s.files(); len(left) > 0 {
+		t.Errorf("files are left: %q", left)
+	}
+}
+
+func TestExecTellsItsStatusAndPIDs(t *testing.T) {
+	s := newStage(t)
+	init := s.run("c", "sleep", "1000")
+	for want, args := range map[int][]string{0: {"true"}, 1: {"false"}, 7: {"sh", "-c", "exit 7"}, 128: {"sh", "-c", "exit 128"}, 137: {"sh", "-c", "kill -KILL $$"}} {
+		l := s.launch(init, fmt.Sprintf("e%d", want), args...)
+		pids := s.exec(l)
+		if pids.Host == 0 || pids.Guest == 0 {
+			t.Errorf("the pids of %s are %+v", l.Process, pids)
+		}
+		s.wantExit(l.Process, want)
+		s.mustDelete(l.Process)
+	}
+	wantKind(t, s.Kill(s.context(), init, 0, false), messages.InvalidArgument)
+	if err := s.Kill(s.context(), init, 9, false); err != nil {
+		t.Fatal(err)
+	}
+	s.wantExit(init, 137)
+	s.mustDelete(init)
+	if left := s.files(); len(left) > 0 {
+		t.Errorf("files are left: %q", left)
+	}
+}
