@@ -14,12 +14,13 @@ import (
 // machine is what a shell runs: lifecycle's process, container, sandbox or
 // directory.
 type machine[M any] interface {
-	Step(lifecycle.Input) (M, []lifecycle.Effect)
+	*M
+	Apply(lifecycle.Input, []lifecycle.Effect) []lifecycle.Effect
 }
 
 // shell makes an actor of a machine. It turns a message into an input, commits
 // the state after it, and runs the effects in their order; it decides nothing.
-type shell[M machine[M]] struct {
+type shell[M any, P machine[M]] struct {
 	rt     *Runtime
 	name   string
 	parent *actor.PID // nil for the directory
@@ -28,6 +29,8 @@ type shell[M machine[M]] struct {
 	self     messages.Incarnation
 	state    M
 	children map[string]childActor
+	// effects is the list of the step that runs, kept for the next one.
+	effects []lifecycle.Effect
 
 	// calls counts the calls to the driver that have not returned.
 	calls int
@@ -55,12 +58,12 @@ type (
 	returned struct{ answer lifecycle.Answer }
 )
 
-func newShell[M machine[M]](rt *Runtime, name string, parent *actor.PID, state M) *shell[M] {
-	return &shell[M]{rt: rt, name: name, parent: parent, state: state}
+func newShell[M any, P machine[M]](rt *Runtime, name string, parent *actor.PID, state M) *shell[M, P] {
+	return &shell[M, P]{rt: rt, name: name, parent: parent, state: state}
 }
 
 // Receive implements actor.Actor.
-func (s *shell[M]) Receive(ctx actor.Context) {
+func (s *shell[M, P]) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *request:
 		if err := m.ctx.Err(); err != nil {
@@ -83,7 +86,7 @@ func (s *shell[M]) Receive(ctx actor.Context) {
 func (r *request) answer(a lifecycle.Reply) { r.reply <- a }
 
 // take runs one input through the machine.
-func (s *shell[M]) take(ctx actor.Context, in lifecycle.Input) {
+func (s *shell[M, P]) take(ctx actor.Context, in lifecycle.Input) {
 	if s.lost {
 		s.refuse(in, "its actor failed")
 		return
@@ -97,37 +100,54 @@ func (s *shell[M]) take(ctx actor.Context, in lifecycle.Input) {
 // advance steps the machine and runs the effects. It returns why it panicked,
 // or "". A step that panics leaves the state as it was; an effect that panics
 // does not keep the others from being run.
-func (s *shell[M]) advance(ctx actor.Context, in lifecycle.Input) (reason string) {
-	var effects []lifecycle.Effect
-	reason = s.guard(in, func() {
-		if hook := s.rt.options.fault; hook != nil {
-			hook(s.name, in)
-		}
-		s.state, effects = s.state.Step(in)
-	})
+func (s *shell[M, P]) advance(ctx actor.Context, in lifecycle.Input) string {
+	effects, reason := s.step(in)
 	for _, e := range effects {
-		if r := s.guard(e, func() { s.run(ctx, e) }); r != "" {
+		if r := s.runGuarded(ctx, e); r != "" {
 			reason = r
 		}
 	}
+	clear(effects) // so that the list keeps nothing alive
+	s.effects = effects[:0]
 	return reason
 }
 
-// guard runs fn and turns a panic into its description.
-func (s *shell[M]) guard(what any, fn func()) (reason string) {
+// step is the machine's, with the state restored if it panics.
+func (s *shell[M, P]) step(in lifecycle.Input) (effects []lifecycle.Effect, reason string) {
+	before := s.state
 	defer func() {
 		if r := recover(); r != nil {
-			reason = fmt.Sprintf("panic in the actor of %s at %T: %v", s.name, what, r)
-			s.rt.log.Error("actor panicked", slog.String("actor", s.name), slog.String("at", fmt.Sprintf("%T", what)),
-				slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+			s.state = before
+			effects, reason = nil, s.panicked(in, r)
 		}
 	}()
-	fn()
+	if hook := s.rt.options.fault; hook != nil {
+		hook(s.name, in)
+	}
+	list := s.effects
+	s.effects = nil
+	return P(&s.state).Apply(in, list), ""
+}
+
+func (s *shell[M, P]) runGuarded(ctx actor.Context, e lifecycle.Effect) (reason string) {
+	defer func() {
+		if r := recover(); r != nil {
+			reason = s.panicked(e, r)
+		}
+	}()
+	s.run(ctx, e)
 	return ""
 }
 
+// panicked logs a panic and describes it.
+func (s *shell[M, P]) panicked(at, r any) string {
+	s.rt.log.Error("actor panicked", slog.String("actor", s.name), slog.String("at", fmt.Sprintf("%T", at)),
+		slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+	return fmt.Sprintf("panic in the actor of %s at %T: %v", s.name, at, r)
+}
+
 // refuse answers the asker of an input that could not be taken.
-func (s *shell[M]) refuse(in lifecycle.Input, reason string) {
+func (s *shell[M, P]) refuse(in lifecycle.Input, reason string) {
 	c, ok := in.(lifecycle.Command)
 	if !ok || c.Asker == nil {
 		return
@@ -142,7 +162,7 @@ func (s *shell[M]) refuse(in lifecycle.Input, reason string) {
 // crash tells the machine that its actor panicked: it answers its askers, and
 // the parent kills what stands behind it. If it panics again over what the host
 // tells, the parent is told that it is lost.
-func (s *shell[M]) crash(ctx actor.Context, in lifecycle.Input, reason string) {
+func (s *shell[M, P]) crash(ctx actor.Context, in lifecycle.Input, reason string) {
 	_, isCommand := in.(lifecycle.Command)
 	if s.crashed && isCommand {
 		return
@@ -160,7 +180,7 @@ func (s *shell[M]) crash(ctx actor.Context, in lifecycle.Input, reason string) {
 }
 
 // run does one effect.
-func (s *shell[M]) run(ctx actor.Context, e lifecycle.Effect) {
+func (s *shell[M, P]) run(ctx actor.Context, e lifecycle.Effect) {
 	switch e := e.(type) {
 	case lifecycle.Reply:
 		e.To.(*request).answer(e)
@@ -203,7 +223,7 @@ func (s *shell[M]) run(ctx actor.Context, e lifecycle.Effect) {
 
 // adopt spawns the actor of a child. The reaper knows it before the driver can
 // be asked for its process, so that no exit finds nobody.
-func (s *shell[M]) adopt(ctx actor.Context, id string, self messages.Incarnation, child actor.Actor) *actor.PID {
+func (s *shell[M, P]) adopt(ctx actor.Context, id string, self messages.Incarnation, child actor.Actor) *actor.PID {
 	pid := ctx.Spawn(s.rt.props(func() actor.Actor { return child }))
 	if s.children == nil {
 		s.children = make(map[string]childActor)
@@ -216,7 +236,7 @@ func (s *shell[M]) adopt(ctx actor.Context, id string, self messages.Incarnation
 }
 
 // part lets a child end.
-func (s *shell[M]) part(ctx actor.Context, id string) {
+func (s *shell[M, P]) part(ctx actor.Context, id string) {
 	child := s.children[id]
 	delete(s.children, id)
 	ctx.Send(s.rt.reaper, disown{process: child.self})
@@ -224,7 +244,7 @@ func (s *shell[M]) part(ctx actor.Context, id string) {
 }
 
 // endIfDone ends the actor once nothing can come to it any more.
-func (s *shell[M]) endIfDone(ctx actor.Context) {
+func (s *shell[M, P]) endIfDone(ctx actor.Context) {
 	if s.retired && s.calls == 0 {
 		ctx.Stop(ctx.Self())
 	}

@@ -26,6 +26,8 @@ type Container struct {
 	// released.
 	deletion  *Call
 	postponed []Command
+	// scratch is the init's list of effects, kept from step to step.
+	scratch []Effect
 }
 
 // child is what a container knows of an exec.
@@ -54,13 +56,20 @@ func NewContainer(id messages.Incarnation, sandbox messages.SandboxID, c message
 
 // Step takes an input and returns the container after it, with what to do.
 func (c Container) Step(in Input) (Container, []Effect) {
-	out := containerTable.step(&c, &c.Phase, c.kind(in), in)
+	out := c.Apply(in, nil)
 	return c, out
+}
+
+// Apply is Step in place, and appends to out: for callers that keep a copy of
+// the state before, and whose heap a copy for every input would burden.
+func (c *Container) Apply(in Input, out []Effect) []Effect {
+	containerTable.step(c, &c.Phase, c.kind(in), in, &out)
+	return out
 }
 
 // again runs an input in the middle of another one's rule.
 func (c *Container) again(in Input, out *[]Effect) {
-	*out = append(*out, containerTable.step(c, &c.Phase, c.kind(in), in)...)
+	containerTable.step(c, &c.Phase, c.kind(in), in, out)
 }
 
 func (c *Container) kind(in Input) Kind {
@@ -129,8 +138,10 @@ func pick(ok bool, yes, no Kind) Kind {
 // delegate hands an input to the init and looks through its effects for what
 // concerns the container; the rest goes on, with the notices to the sandbox.
 func (c *Container) delegate(in Input, out *[]Effect) {
-	next, effects := c.Init.Step(in)
-	c.Init = next
+	// The list is the container's own, but for a rule that comes back here.
+	effects := c.Init.Apply(in, c.scratch[:0])
+	c.scratch = nil
+	defer func() { c.scratch = effects[:0] }()
 	for _, e := range effects {
 		switch e := e.(type) {
 		case Gone:

@@ -242,7 +242,7 @@ func (c *Container) onExecStart(in Input, out *[]Effect) {
 		c.refuseExec(cmd, messages.FailedPrecondition, "the container can not run it", "delete it", out)
 		return
 	}
-	*out = append(*out, Forward{To: string(e.id.Exec), In: cmd})
+	*out = append(*out, Forward{To: string(e.id.Exec), In: in})
 	if e.stage == added {
 		c.turn(e, starting)
 	}
@@ -282,8 +282,11 @@ func (c *Container) onExecCommand(in Input, out *[]Effect) {
 		c.refuseNoExec(cmd, out)
 		return
 	}
-	cmd.Paused = c.Phase == Frozen
-	*out = append(*out, Forward{To: string(e.id.Exec), In: cmd})
+	if c.Phase == Frozen {
+		cmd.Paused = true
+		in = cmd
+	}
+	*out = append(*out, Forward{To: string(e.id.Exec), In: in})
 }
 
 // What befalls the container

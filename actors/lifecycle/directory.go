@@ -40,8 +40,15 @@ func NewDirectory(cfg *Config) Directory {
 
 // Step takes an input and returns the directory after it, with what to do.
 func (d Directory) Step(in Input) (Directory, []Effect) {
-	out := directoryTable.step(&d, &d.Phase, d.kind(in), in)
+	out := d.Apply(in, nil)
 	return d, out
+}
+
+// Apply is Step in place, and appends to out: for callers that keep a copy of
+// the state before, and whose heap a copy for every input would burden.
+func (d *Directory) Apply(in Input, out []Effect) []Effect {
+	directoryTable.step(d, &d.Phase, d.kind(in), in, &out)
+	return out
 }
 
 func (d *Directory) kind(in Input) Kind {
@@ -132,8 +139,9 @@ func (d *Directory) onCommand(in Input, out *[]Effect) {
 	if _, isExec := c.Cmd.(messages.Exec); isExec {
 		d.numbers++
 		c.Number = d.numbers
+		in = c
 	}
-	*out = append(*out, Forward{To: string(e.sandbox), In: c})
+	*out = append(*out, Forward{To: string(e.sandbox), In: in})
 }
 
 func (d *Directory) onDeleted(in Input, out *[]Effect) {

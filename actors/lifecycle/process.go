@@ -106,13 +106,20 @@ func (p *Process) IsInit() bool { return p.ID.IsInit() }
 
 // Step takes an input and returns the process after it, with what to do.
 func (p Process) Step(in Input) (Process, []Effect) {
-	out := processTable.step(&p, &p.Phase, p.kind(in), in)
+	out := p.Apply(in, nil)
 	return p, out
+}
+
+// Apply is Step in place, and appends to out: for callers that keep a copy of
+// the state before, and whose heap a copy for every input would burden.
+func (p *Process) Apply(in Input, out []Effect) []Effect {
+	processTable.step(p, &p.Phase, p.kind(in), in, &out)
+	return out
 }
 
 // again runs an input in the middle of another one's rule.
 func (p *Process) again(in Input, out *[]Effect) {
-	*out = append(*out, processTable.step(p, &p.Phase, p.kind(in), in)...)
+	processTable.step(p, &p.Phase, p.kind(in), in, out)
 }
 
 func (p *Process) kind(in Input) Kind {

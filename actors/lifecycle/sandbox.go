@@ -37,8 +37,15 @@ func NewSandbox(id messages.SandboxID, cfg *Config) Sandbox {
 
 // Step takes an input and returns the sandbox after it, with what to do.
 func (s Sandbox) Step(in Input) (Sandbox, []Effect) {
-	out := sandboxTable.step(&s, &s.Phase, s.kind(in), in)
+	out := s.Apply(in, nil)
 	return s, out
+}
+
+// Apply is Step in place, and appends to out: for callers that keep a copy of
+// the state before, and whose heap a copy for every input would burden.
+func (s *Sandbox) Apply(in Input, out []Effect) []Effect {
+	sandboxTable.step(s, &s.Phase, s.kind(in), in, &out)
+	return out
 }
 
 func (s *Sandbox) kind(in Input) Kind {
@@ -168,7 +175,7 @@ func (s *Sandbox) replay(out *[]Effect) {
 	waiting := s.postponed
 	s.postponed = nil
 	for _, c := range waiting {
-		*out = append(*out, sandboxTable.step(s, &s.Phase, cmdCreate, c)...)
+		sandboxTable.step(s, &s.Phase, cmdCreate, c, out)
 	}
 }
 
@@ -179,7 +186,7 @@ func (s *Sandbox) onCommand(in Input, out *[]Effect) {
 		s.refuse(c, messages.NotFound, "there is no such container", "create it first", out)
 		return
 	}
-	*out = append(*out, Forward{To: string(id), In: c})
+	*out = append(*out, Forward{To: string(id), In: in})
 }
 
 // known gives the container of an incarnation; false for one that is freed.

@@ -57,20 +57,19 @@ func newTable[M any](machine string, phases []Phase, kinds []Kind, rows []row[M]
 	return t
 }
 
-// step runs the rule for an input. phase is the machine's own field, read again
-// afterwards: an edge that the rule does not declare is a programming error.
-func (t *table[M]) step(m *M, phase *Phase, k Kind, in Input) []Effect {
+// step runs the rule for an input and appends what there is to do. phase is the
+// machine's own field, read again afterwards: an edge that the rule does not
+// declare is a programming error.
+func (t *table[M]) step(m *M, phase *Phase, k Kind, in Input, out *[]Effect) {
 	from := *phase
 	r := t.cells[from][k]
 	if r == nil {
 		panic(fmt.Sprintf("%s: no input %s in %s", t.machine, k, from))
 	}
-	var out []Effect
-	r.do(m, in, &out)
+	r.do(m, in, out)
 	if *phase != from && !r.allows(*phase) {
 		panic(fmt.Sprintf("%s: %q went from %s to %s", t.machine, r.name, from, *phase))
 	}
-	return out
 }
 
 func (r *rule[M]) allows(to Phase) bool {
