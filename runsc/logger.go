@@ -35,6 +35,8 @@ type logger struct {
 	// inputs are its stdout and stderr, to write to; nil for one that it is not
 	// asked to log.
 	inputs [2]*os.File
+	// grace is how long stop waits before each harder step.
+	grace time.Duration
 }
 
 // startLogger starts the program that out or errs names, and waits until it is
@@ -44,7 +46,7 @@ func startLogger(ctx context.Context, out, errs place, o streamOptions) (_ *logg
 	if program == nil {
 		program = errs.url
 	}
-	l := &logger{}
+	l := &logger{grace: loggerGrace}
 	// theirs are the descriptors from 3 on, in order.
 	var theirs []*os.File
 	defer func() {
@@ -149,12 +151,12 @@ func (l *logger) stop() {
 		select {
 		case <-l.gone():
 			return
-		case <-time.After(loggerGrace):
+		case <-time.After(l.grace):
 		}
 		_ = l.child.pidfd.signal(unix.SIGTERM)
 		select {
 		case <-l.gone():
-		case <-time.After(loggerGrace):
+		case <-time.After(l.grace):
 			l.child.kill()
 		}
 	}()

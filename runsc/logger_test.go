@@ -105,3 +105,22 @@ func TestStrictLoggingProgram(t *testing.T) {
 	r.end()
 	equal(t, "the log", readAll(t, path)(), "hello\n")
 }
+
+// TestLoggingProgramThatDoesNotEnd by itself is told to by SIGTERM, and killed
+// if it does not hear.
+func TestLoggingProgramThatDoesNotEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		trap   string
+		status int
+	}{"hears SIGTERM": {"trap 'exit 9' TERM", 9}, "does not": {"trap '' TERM", messages.ExitKilled}} {
+		t.Run(name, func(t *testing.T) {
+			st := openIO(t, messages.Stdio{Stdout: program(c.trap + "; exec 5>&-; while :; do sleep 0.05; done")}, nil)
+			st.logger.grace = 100 * time.Millisecond
+			within(t, time.Second, "closing", func() { st.Close() })
+			within(t, 10*time.Second, "the end of the logging program", func() { <-st.logger.gone() })
+			if status := st.logger.child.end.status(); status != c.status {
+				t.Errorf("its status is %d, not %d", status, c.status)
+			}
+		})
+	}
+}

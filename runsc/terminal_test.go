@@ -3,9 +3,9 @@ package runsc
 import (
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/containerd/console"
 	"golang.org/x/sys/unix"
@@ -164,11 +164,16 @@ func TestFullTerminal(t *testing.T) {
 			}
 		}
 	}()
+	waits := func() bool {
+		stacks := make([]byte, 1<<20)
+		return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "(*EpollConsole).Write")
+	}
+	untilTrue(t, "the terminal is full", waits)
 	r.cmd.Process.Kill()
 	r.cmd.Wait()
 	r.end()
-	// The copy of stdin is over: nothing reads it any more.
-	time.AfterFunc(time.Second, func() { stdin.Close() })
+	untilTrue(t, "the copy is over", func() bool { return !waits() })
+	stdin.Close()
 	<-ended
 }
 
