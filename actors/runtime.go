@@ -83,7 +83,6 @@ type Runtime struct {
 	log       *slog.Logger
 	world     world
 	system    *actor.ActorSystem
-	dispatch  *dispatcher
 	directory *actor.PID
 	reaper    *actor.PID
 	publisher *actor.PID
@@ -132,7 +131,7 @@ func New(o Options) (*Runtime, error) {
 }
 
 func (rt *Runtime) startActors(cfg *lifecycle.Config) {
-	rt.system, rt.dispatch = newSystem(rt.log)
+	rt.system = newSystem(rt.log)
 	rt.publisher = rt.system.Root.Spawn(rt.props(func() actor.Actor { return &publisher{} }))
 	rt.reaper = rt.system.Root.Spawn(rt.props(func() actor.Actor { return &reaper{owners: make(map[messages.Incarnation]*actor.PID)} }))
 	rt.directory = rt.system.Root.Spawn(rt.props(func() actor.Actor {
@@ -223,6 +222,5 @@ func (rt *Runtime) Shutdown(ctx context.Context) error {
 		_ = rt.system.Root.PoisonFuture(pid).Wait()
 	}
 	rt.system.Shutdown()
-	rt.dispatch.close()
 	return errors.Join(err, rt.options.Driver.Close())
 }

@@ -15,7 +15,7 @@ import (
 // directory.
 type machine[M any] interface {
 	*M
-	Apply(lifecycle.Input, []lifecycle.Effect) []lifecycle.Effect
+	Apply(lifecycle.Input, *[]lifecycle.Effect)
 }
 
 // shell makes an actor of a machine. It turns a message into an input, commits
@@ -92,7 +92,6 @@ func (s *shell[M, P]) take(ctx actor.Context, in lifecycle.Input) {
 		return
 	}
 	if reason := s.advance(ctx, in); reason != "" {
-		s.refuse(in, reason)
 		s.crash(ctx, in, reason)
 	}
 }
@@ -101,42 +100,64 @@ func (s *shell[M, P]) take(ctx actor.Context, in lifecycle.Input) {
 // or "". A step that panics leaves the state as it was; an effect that panics
 // does not keep the others from being run.
 func (s *shell[M, P]) advance(ctx actor.Context, in lifecycle.Input) string {
-	effects, reason := s.step(in)
-	for _, e := range effects {
-		if r := s.runGuarded(ctx, e); r != "" {
+	reason := s.step(in)
+	if reason != "" {
+		s.refuse(in, reason)
+	}
+	for _, e := range s.effects {
+		if r := s.runGuarded(ctx, in, e); r != "" {
 			reason = r
 		}
 	}
-	clear(effects) // so that the list keeps nothing alive
-	s.effects = effects[:0]
+	clear(s.effects) // so that the list keeps nothing alive
+	s.effects = s.effects[:0]
 	return reason
 }
 
 // step is the machine's, with the state restored if it panics.
-func (s *shell[M, P]) step(in lifecycle.Input) (effects []lifecycle.Effect, reason string) {
+func (s *shell[M, P]) step(in lifecycle.Input) (reason string) {
 	before := s.state
 	defer func() {
 		if r := recover(); r != nil {
-			s.state = before
-			effects, reason = nil, s.panicked(in, r)
+			s.state, s.effects = before, s.effects[:0]
+			reason = s.panicked(in, r)
 		}
 	}()
 	if hook := s.rt.options.fault; hook != nil {
 		hook(s.name, in)
 	}
-	list := s.effects
-	s.effects = nil
-	return P(&s.state).Apply(in, list), ""
+	P(&s.state).Apply(in, &s.effects)
+	return ""
 }
 
-func (s *shell[M, P]) runGuarded(ctx actor.Context, e lifecycle.Effect) (reason string) {
+func (s *shell[M, P]) runGuarded(ctx actor.Context, in lifecycle.Input, e lifecycle.Effect) (reason string) {
 	defer func() {
 		if r := recover(); r != nil {
 			reason = s.panicked(e, r)
+			switch e := e.(type) {
+			case lifecycle.Forward:
+				s.refuse(e.In, reason)
+			case lifecycle.Pass:
+				s.refuse(in, reason)
+			}
 		}
 	}()
-	s.run(ctx, e)
+	if _, ok := e.(lifecycle.Pass); ok {
+		ctx.Send(s.children[s.target(in)].pid, in)
+	} else {
+		s.run(ctx, e)
+	}
 	return ""
+}
+
+// target is the child that a command is for: a container's are execs, a
+// sandbox's are containers.
+func (s *shell[M, P]) target(in lifecycle.Input) string {
+	t := in.(lifecycle.Command).Cmd.Target()
+	if s.self.Number != 0 {
+		return string(t.Exec)
+	}
+	return string(t.Container)
 }
 
 // panicked logs a panic and describes it.
@@ -152,11 +173,9 @@ func (s *shell[M, P]) refuse(in lifecycle.Input, reason string) {
 	if !ok || c.Asker == nil {
 		return
 	}
-	req := c.Asker.(*request)
-	select {
-	case req.reply <- lifecycle.Reply{Err: refusal(c.Cmd, messages.Internal, messages.Text(reason), "this is a defect: please report it")}:
-	default: // an effect of the step had answered
-	}
+	c.Asker.(*request).answer(lifecycle.Reply{
+		Err: refusal(c.Cmd, messages.Internal, messages.Text(reason), "this is a defect: please report it"),
+	})
 }
 
 // crash tells the machine that its actor panicked: it answers its askers, and

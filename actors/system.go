@@ -15,73 +15,18 @@ import (
 func init() { cmap.SHARD_COUNT = 1 }
 
 // newSystem makes an actor system that logs to log.
-func newSystem(log *slog.Logger) (*actor.ActorSystem, *dispatcher) {
-	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))
-	return system, newDispatcher()
+func newSystem(log *slog.Logger) *actor.ActorSystem {
+	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))
 }
 
 // props are those of every actor of the runtime.
 func (rt *Runtime) props(producer actor.Producer) *actor.Props {
-	options := []actor.PropsOption{actor.WithDispatcher(rt.dispatch)}
-	if m := rt.world.Mailbox(); m != nil {
-		options = append(options, actor.WithMailbox(m))
+	mailboxes := rt.world.Mailbox()
+	if mailboxes == nil {
+		mailboxes = func() actor.Mailbox { return newMailbox(rt.log) }
 	}
-	return actor.PropsFromProducer(producer, options...)
+	return actor.PropsFromProducer(producer, actor.WithMailbox(mailboxes))
 }
-
-// dispatcher runs mailboxes. The library's own starts a goroutine each time an
-// idle mailbox gets a message, and the growth of the fresh stack is most of what
-// an ask costs; this one hands the work to a goroutine that has finished and
-// waits, if there is one.
-type dispatcher struct {
-	work chan func()
-	// idle holds a token for every goroutine that may wait for work.
-	idle chan struct{}
-	done chan struct{}
-}
-
-const (
-	idleWorkers = 4
-	// throughput is how many messages of one mailbox are handled before others
-	// get their turn.
-	throughput = 300
-)
-
-func newDispatcher() *dispatcher {
-	return &dispatcher{work: make(chan func()), idle: make(chan struct{}, idleWorkers), done: make(chan struct{})}
-}
-
-// Schedule implements actor.Dispatcher.
-func (d *dispatcher) Schedule(fn func()) {
-	select {
-	case d.work <- fn:
-	default:
-		go d.run(fn)
-	}
-}
-
-// Throughput implements actor.Dispatcher.
-func (d *dispatcher) Throughput() int { return throughput }
-
-func (d *dispatcher) run(fn func()) {
-	for {
-		fn()
-		select {
-		case d.idle <- struct{}{}:
-		default:
-			return
-		}
-		select {
-		case fn = <-d.work:
-			<-d.idle
-		case <-d.done:
-			return
-		}
-	}
-}
-
-// close lets the goroutines that wait for work end.
-func (d *dispatcher) close() { close(d.done) }
 
 // world is what the actors need beside the driver: goroutines and a clock.
 // Tests that explore interleavings have one of their own.
@@ -92,7 +37,7 @@ type world interface {
 	// called first.
 	AfterFunc(d time.Duration, fn func()) (stop func())
 	Now() time.Time
-	// Mailbox makes the mailboxes of actors; nil for the library's own.
+	// Mailbox makes the mailboxes of actors; nil for those of mailbox.go.
 	Mailbox() actor.MailboxProducer
 }
 

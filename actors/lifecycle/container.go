@@ -27,7 +27,7 @@ type Container struct {
 	deletion  *Call
 	postponed []Command
 	// scratch is the init's list of effects, kept from step to step.
-	scratch []Effect
+	scratch *[]Effect
 }
 
 // child is what a container knows of an exec.
@@ -56,19 +56,14 @@ func NewContainer(id messages.Incarnation, sandbox messages.SandboxID, c message
 
 // Step takes an input and returns the container after it, with what to do.
 func (c Container) Step(in Input) (Container, []Effect) {
-	out := c.Apply(in, nil)
+	var out []Effect
+	c.Apply(in, &out)
 	return c, out
 }
 
 // Apply is Step in place, and appends to out: for callers that keep a copy of
 // the state before, and whose heap a copy for every input would burden.
-func (c *Container) Apply(in Input, out []Effect) []Effect {
-	containerTable.step(c, &c.Phase, c.kind(in), in, &out)
-	return out
-}
-
-// again runs an input in the middle of another one's rule.
-func (c *Container) again(in Input, out *[]Effect) {
+func (c *Container) Apply(in Input, out *[]Effect) {
 	containerTable.step(c, &c.Phase, c.kind(in), in, out)
 }
 
@@ -139,10 +134,14 @@ func pick(ok bool, yes, no Kind) Kind {
 // concerns the container; the rest goes on, with the notices to the sandbox.
 func (c *Container) delegate(in Input, out *[]Effect) {
 	// The list is the container's own, but for a rule that comes back here.
-	effects := c.Init.Apply(in, c.scratch[:0])
+	effects := c.scratch
+	if effects == nil {
+		effects = new([]Effect)
+	}
 	c.scratch = nil
-	defer func() { c.scratch = effects[:0] }()
-	for _, e := range effects {
+	defer func() { *effects, c.scratch = (*effects)[:0], effects }()
+	c.Init.Apply(in, effects)
+	for _, e := range *effects {
 		switch e := e.(type) {
 		case Gone:
 			c.close(out)
@@ -151,7 +150,7 @@ func (c *Container) delegate(in Input, out *[]Effect) {
 			*out = append(*out, e)
 			c.replay(out)
 			if c.ending {
-				c.again(Command{Cmd: messages.Delete{Process: c.Init.ID.Process}}, out)
+				c.Apply(Command{Cmd: messages.Delete{Process: c.Init.ID.Process}}, out)
 			}
 		case Deleted:
 			c.Phase = Released
@@ -268,6 +267,6 @@ func (c *Container) replay(out *[]Effect) {
 	waiting := c.postponed
 	c.postponed = nil
 	for _, cmd := range waiting {
-		c.again(cmd, out)
+		c.Apply(cmd, out)
 	}
 }

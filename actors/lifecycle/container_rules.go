@@ -284,9 +284,10 @@ func (c *Container) onExecCommand(in Input, out *[]Effect) {
 	}
 	if c.Phase == Frozen {
 		cmd.Paused = true
-		in = cmd
+		*out = append(*out, Forward{To: string(e.id.Exec), In: cmd})
+		return
 	}
-	*out = append(*out, Forward{To: string(e.id.Exec), In: in})
+	*out = append(*out, Pass{})
 }
 
 // What befalls the container
@@ -315,7 +316,7 @@ func (c *Container) onDoom(in Input, out *[]Effect) {
 	c.delegate(in, out)
 	switch c.Init.Phase {
 	case Stopped:
-		c.again(Command{Cmd: messages.Delete{Process: c.Init.ID.Process}}, out)
+		c.Apply(Command{Cmd: messages.Delete{Process: c.Init.ID.Process}}, out)
 	case Broken:
 		c.Init.force(out)
 	}

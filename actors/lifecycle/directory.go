@@ -40,15 +40,15 @@ func NewDirectory(cfg *Config) Directory {
 
 // Step takes an input and returns the directory after it, with what to do.
 func (d Directory) Step(in Input) (Directory, []Effect) {
-	out := d.Apply(in, nil)
+	var out []Effect
+	d.Apply(in, &out)
 	return d, out
 }
 
 // Apply is Step in place, and appends to out: for callers that keep a copy of
 // the state before, and whose heap a copy for every input would burden.
-func (d *Directory) Apply(in Input, out []Effect) []Effect {
-	directoryTable.step(d, &d.Phase, d.kind(in), in, &out)
-	return out
+func (d *Directory) Apply(in Input, out *[]Effect) {
+	directoryTable.step(d, &d.Phase, d.kind(in), in, out)
 }
 
 func (d *Directory) kind(in Input) Kind {

@@ -54,6 +54,11 @@ type (
 		In Input
 	}
 
+	// Pass hands the command of this very step to the child that the command
+	// targets. It is Forward for the path that most commands take, and needs no
+	// memory of its own.
+	Pass struct{}
+
 	// Retire lets the actor of a child end: the child has told that it is
 	// Deleted, and nothing more is forwarded to it.
 	Retire struct{ Child string }
@@ -71,6 +76,7 @@ func (SpawnExec) effect()      {}
 func (SpawnContainer) effect() {}
 func (SpawnSandbox) effect()   {}
 func (Forward) effect()        {}
+func (Pass) effect()           {}
 func (Retire) effect()         {}
 func (SetDrainTimer) effect()  {}
 

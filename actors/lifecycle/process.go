@@ -106,19 +106,14 @@ func (p *Process) IsInit() bool { return p.ID.IsInit() }
 
 // Step takes an input and returns the process after it, with what to do.
 func (p Process) Step(in Input) (Process, []Effect) {
-	out := p.Apply(in, nil)
+	var out []Effect
+	p.Apply(in, &out)
 	return p, out
 }
 
 // Apply is Step in place, and appends to out: for callers that keep a copy of
 // the state before, and whose heap a copy for every input would burden.
-func (p *Process) Apply(in Input, out []Effect) []Effect {
-	processTable.step(p, &p.Phase, p.kind(in), in, &out)
-	return out
-}
-
-// again runs an input in the middle of another one's rule.
-func (p *Process) again(in Input, out *[]Effect) {
+func (p *Process) Apply(in Input, out *[]Effect) {
 	processTable.step(p, &p.Phase, p.kind(in), in, out)
 }
 
@@ -211,7 +206,7 @@ func (p *Process) replay(out *[]Effect) {
 	waiting := p.postponed
 	p.postponed = nil
 	for _, c := range waiting {
-		p.again(c, out)
+		p.Apply(c, out)
 	}
 }
 

@@ -37,15 +37,15 @@ func NewSandbox(id messages.SandboxID, cfg *Config) Sandbox {
 
 // Step takes an input and returns the sandbox after it, with what to do.
 func (s Sandbox) Step(in Input) (Sandbox, []Effect) {
-	out := s.Apply(in, nil)
+	var out []Effect
+	s.Apply(in, &out)
 	return s, out
 }
 
 // Apply is Step in place, and appends to out: for callers that keep a copy of
 // the state before, and whose heap a copy for every input would burden.
-func (s *Sandbox) Apply(in Input, out []Effect) []Effect {
-	sandboxTable.step(s, &s.Phase, s.kind(in), in, &out)
-	return out
+func (s *Sandbox) Apply(in Input, out *[]Effect) {
+	sandboxTable.step(s, &s.Phase, s.kind(in), in, out)
 }
 
 func (s *Sandbox) kind(in Input) Kind {
@@ -181,12 +181,11 @@ func (s *Sandbox) replay(out *[]Effect) {
 
 func (s *Sandbox) onCommand(in Input, out *[]Effect) {
 	c := in.(Command)
-	id := c.Cmd.Target().Container
-	if _, ok := s.containers[id]; !ok {
+	if _, ok := s.containers[c.Cmd.Target().Container]; !ok {
 		s.refuse(c, messages.NotFound, "there is no such container", "create it first", out)
 		return
 	}
-	*out = append(*out, Forward{To: string(id), In: in})
+	*out = append(*out, Pass{})
 }
 
 // known gives the container of an incarnation; false for one that is freed.
