@@ -141,11 +141,15 @@ func sandboxOf(c messages.Create) messages.SandboxID {
 // from here and crashes if there is nothing (runsc/cmd/update.go).
 func (b *bundle) hasResources() bool { return b.spec.Linux != nil && b.spec.Linux.Resources != nil }
 
-// cgroupPath is where runsc puts the sandbox (runsc/container/container.go,
-// createRoot).
-func (b *bundle) cgroupPath(c messages.ContainerID) string {
+// cgroupPath is where runsc puts the container (runsc/container/container.go,
+// createRoot and setupCgroupForSubcontainer). A member of a pod has none unless
+// its spec says so.
+func (b *bundle) cgroupPath(c messages.Create) string {
 	if b.spec.Linux != nil && b.spec.Linux.CgroupsPath != "" {
 		return b.spec.Linux.CgroupsPath
 	}
-	return "/" + string(c)
+	if !isRoot(c) {
+		return "/"
+	}
+	return "/" + string(c.Container)
 }

@@ -107,8 +107,9 @@ type container struct {
 	streams *streams
 	rootfs  *rootfs
 	// dir holds the pid files and sockets of the container and its execs.
-	dir string
-	oom *oomCounter
+	dir    string
+	cgroup *cgroup
+	oom    *oomCounter
 	// log is of the `runsc create` that made the sandbox, which goes on writing
 	// to it; nil for a container that joined one.
 	log *os.File

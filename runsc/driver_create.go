@@ -225,6 +225,7 @@ func (c *container) runCreate(ctx context.Context) error {
 		// The streams of a container that joins a sandbox are given at start.
 		opts.IO = c.streams
 	}
+	c.cgroup = newCgroup(cgroupRoot, c.bundle.cgroupPath(c.create))
 	token := rand.Text()
 	call := c.driver.client.createCall(c.id(), c.create.Bundle, opts)
 	call.token = token
@@ -298,7 +299,7 @@ func (c *container) holdSandbox(pidFile string) error {
 	}
 	c.sandbox = &sandbox{id: sandboxOf(c.create), sentry: watch(p)}
 	c.adoptGofer()
-	c.oom = newOOMCounter(cgroupRoot, c.bundle.cgroupPath(c.init.Container))
+	c.oom = newOOMCounter(c.cgroup)
 	return nil
 }
 
@@ -334,6 +335,9 @@ func (c *container) takeBack() {
 		if err := c.driver.client.Delete(ctx, c.id(), &DeleteOpts{Force: true}); err != nil {
 			c.driver.log.Warn("take back a container", "container", c.id(), "error", err)
 		}
+	}
+	if err := c.cgroup.remove(ctx); err != nil {
+		c.driver.log.Warn("remove a cgroup", "container", c.id(), "error", err)
 	}
 	if c.log != nil {
 		_ = c.log.Close()

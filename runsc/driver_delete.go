@@ -37,6 +37,9 @@ func (d *Driver) Delete(ctx context.Context, p messages.Incarnation) error {
 		return mountError(p.Process, "unmount the root file system of", err, "see who uses it with fuser(1)")
 	}
 	_ = c.streams.Close()
+	if err := c.cgroup.remove(ctx); err != nil {
+		d.log.Warn("remove a cgroup", "container", c.id(), "error", err)
+	}
 	c.removeDir()
 	if c.log != nil {
 		_ = c.log.Close()
@@ -111,6 +114,8 @@ func (c *container) release(ctx context.Context) error {
 func (c *container) runDelete(ctx context.Context) error {
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
 		err := c.driver.client.Delete(ctx, c.id(), &DeleteOpts{Force: true})
+		// The second is also said of a container whose state runsc has removed all
+		// the same, since the sandbox has not known it any more.
 		if err == nil || errors.Is(err, messages.NotFound) {
 			return nil
 		}

@@ -238,9 +238,6 @@ func (p *process) exit(out outcome) (messages.Exit, bool) {
 	if out.end.signal != 0 {
 		why = fmt.Sprintf("the runsc that stood for it died by signal %d", int(out.end.signal))
 	}
-	if p.init.sandbox.isGone() || p.init.endsSoon() {
-		return killed(sandboxGone), true
-	}
 	if !p.killGuest() {
 		return messages.Exit{}, false
 	}

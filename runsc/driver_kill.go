@@ -3,6 +3,7 @@ package runsc
 import (
 	"context"
 	"errors"
+	"strings"
 	"syscall"
 
 	"github.com/troupe-run/troupe/messages"
@@ -39,7 +40,7 @@ func (d *Driver) killInit(ctx context.Context, p messages.Incarnation, signal sy
 	if isEnd(err) {
 		return about("kill", p.Process, "", err)
 	}
-	if errors.Is(err, messages.NotFound) || c.isOver() && !all || c.endsSoon() {
+	if errors.Is(err, messages.NotFound) || c.isOver() && !all || c.lost(err) {
 		return gone("kill", p)
 	}
 	return about("kill", p.Process, "", err)
@@ -81,10 +82,21 @@ func (d *Driver) killExec(ctx context.Context, p messages.Incarnation, signal sy
 		return nil
 	case isEnd(err):
 		return about("kill", p.Process, "", err)
-	case errors.Is(err, messages.NotFound), isClosed(e.over), e.init.endsSoon():
+	case errors.Is(err, messages.NotFound), isClosed(e.over), e.init.lost(err):
 		return gone("kill", p)
 	}
 	return about("kill", p.Process, "", err)
+}
+
+// lost tells whether err is that of a sandbox which ends: it closes its socket a
+// moment before its process is gone.
+func (c *container) lost(err error) bool {
+	for _, words := range []string{"control server", "not running", "EOF", "connection reset", "broken pipe"} {
+		if strings.Contains(err.Error(), words) {
+			return c.endsSoon()
+		}
+	}
+	return c.sandbox.isGone()
 }
 
 // gone is the error of a kill that came too late.

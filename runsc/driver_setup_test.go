@@ -16,6 +16,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/troupe-run/troupe/actors"
 	"github.com/troupe-run/troupe/messages"
@@ -77,7 +78,14 @@ func newStage(t testing.TB, change ...func(*runsc.Options)) *stage {
 	t.Cleanup(func() {
 		s.sweep()
 		_ = d.Close()
-		_ = os.RemoveAll(dir)
+		// runsc keeps a network namespace mounted for all sandboxes of a root.
+		_ = unix.Unmount(filepath.Join(o.Root, "null-netns"), unix.MNT_DETACH)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+		if left, _ := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(dir) + "*"); len(left) > 0 {
+			t.Errorf("cgroups are left: %q", left)
+		}
 	})
 	return s
 }

@@ -71,7 +71,8 @@ func errorText(log, stderr []byte) string {
 }
 
 func cut(s string) string {
-	s = strings.ToValidUTF8(s, "?")
+	// An error is one line.
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "?")), " ")
 	if len(s) > maxErrorText {
 		s = strings.ToValidUTF8(s[:maxErrorText], "") + "..."
 	}
@@ -96,6 +97,8 @@ var causes = []cause{
 	{[]string{"error finding executable"}, messages.NotFound, "check the command and its PATH in the container's root file system"},
 	{[]string{"no such process"}, messages.NotFound, ""},
 	{[]string{"container already exists"}, messages.AlreadyExists, "choose another id, or delete that container"},
+	// A member of a pod that was killed before its start (runsc/boot/loader.go).
+	{[]string{"destroying container", "not found"}, messages.NotFound, ""},
 	{[]string{"unknown signal"}, messages.InvalidArgument, "runsc knows the signals 1 to 31"},
 	{[]string{"in state"}, messages.FailedPrecondition, ""},
 	{[]string{"container that is not stopped"}, messages.FailedPrecondition, "kill it first"},
