@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -14,9 +13,12 @@ const (
 	// captureLimit is how much of one stream is kept, in bytes. A script is
 	// read by people; more is counted and not kept.
 	captureLimit = 1 << 20
-	// quiet is how long a stream of a process that has exited must bring
-	// nothing to count as ended, where its copier does not tell its end.
-	quiet = 150 * time.Millisecond
+	// quiet is how long the stream of a process that has exited must bring
+	// nothing to count as ended. What the process wrote is in its pipe when its
+	// exit is told, so this is the time that the scheduler may take to run the
+	// one who copies. The end itself is told by Delete alone: a writer of
+	// [messages.Pipes] is not closed.
+	quiet = 100 * time.Millisecond
 	// endTimeout bounds the wait for the end of the stream of a process that
 	// has exited: another process may hold it open for ever.
 	endTimeout = 2 * time.Second
@@ -30,31 +32,20 @@ var errClosed = errors.New("the script has ended")
 // goroutine, to which writers and readers send.
 type capture struct {
 	writes chan []byte
-	copies chan copying
 	looks  chan chan<- captured
 	done   chan struct{}
 }
-
-type copying int
-
-const (
-	copyBegins copying = iota + 1
-	copyEnds
-)
 
 // captured is the state of a stream at one time.
 type captured struct {
 	data []byte
 	// total counts all bytes, also those that were not kept.
 	total int
-	// copying: a copier has said that it will tell the end; ended: it did.
-	copying, ended bool
 }
 
 func newCapture() *capture {
 	c := &capture{
 		writes: make(chan []byte),
-		copies: make(chan copying),
 		looks:  make(chan chan<- captured),
 		done:   make(chan struct{}),
 	}
@@ -69,8 +60,6 @@ func (c *capture) keep() {
 		case p := <-c.writes:
 			now.total += len(p)
 			now.data = append(now.data, p[:min(len(p), captureLimit-len(now.data))]...)
-		case step := <-c.copies:
-			now.copying, now.ended = true, step == copyEnds
 		case answer := <-c.looks:
 			answer <- now
 		case <-c.done:
@@ -91,38 +80,23 @@ func (c *capture) Write(p []byte) (int, error) {
 	}
 }
 
-// ReadFrom is what io.Copy calls in place of Write. It is how the end of the
-// stream is known: a writer of [messages.Pipes] is not closed at its end.
-func (c *capture) ReadFrom(r io.Reader) (int64, error) {
-	c.tell(copyBegins)
-	defer c.tell(copyEnds)
-	return io.Copy(struct{ io.Writer }{c}, r)
-}
-
-func (c *capture) tell(step copying) {
-	select {
-	case c.copies <- step:
-	case <-c.done:
-	}
-}
-
 func (c *capture) look() captured {
 	answer := make(chan captured, 1)
 	select {
 	case c.looks <- answer:
 		return <-answer
 	case <-c.done:
-		return captured{ended: true}
+		return captured{}
 	}
 }
 
-// settle waits for the end of the stream of a process that has exited, and
-// returns all of it.
+// settle waits until the stream of a process that has exited brings nothing
+// more, and returns all of it.
 func (c *capture) settle(ctx context.Context) captured {
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
 	last, since := c.look(), time.Now()
-	for !last.ended && (last.copying || time.Since(since) < quiet) {
+	for time.Since(since) < quiet {
 		select {
 		case <-ctx.Done():
 			return last

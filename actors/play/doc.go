@@ -45,7 +45,7 @@
 //	pause C, resume C        freezes and thaws
 //	update C memory=BYTES    sets its limit
 //	delete P                 releases it
-//	output P [stderr]        prints what it has written so far
+//	output P [stderr]        prints what it has written so far; also after delete
 //	events                   prints the events since the last events
 //	parallel                 sends its input's directives, one a line, all at
 //	                         once; a command to run stands behind -- there
@@ -60,15 +60,15 @@
 // The lines of a parallel are handed over in the order of the lines and then
 // run side by side; their outputs stand in the order of the lines.
 //
-// events is complete for everything that the script was told: a reply names
-// events that come before it (Started its ExecStarted, Exited its
-// ProcessExited), and events waits until each of them has arrived. An event
-// that no reply has told yet, such as the exit of a process that nobody waited
-// for, may or may not be in it.
+// events is complete for everything that the script was told: an event is
+// published before the reply that it goes with, and events waits for all that
+// was published. One that no reply has told of yet, such as the exit of a process
+// that nobody waited for, may or may not be in it.
 //
-// output is complete for a process whose exit the script was told and whose
-// stream no other process holds open. It waits for the end of the stream, for a
-// bounded time (see [Options]).
+// output is complete for a process that was deleted: Delete drains its streams.
+// For one whose exit the script was told it waits until the stream is quiet,
+// for a bounded time, which in practice is complete too. Lines of a terminal
+// end in a plain newline, and what can not be printed is escaped.
 //
 // What still lives at the end of a script is killed and deleted, and is in
 // [Result.Leftovers].

@@ -51,6 +51,15 @@ func init() {
 	}
 }
 
+// Usage lists every directive, one a line, as it is written.
+func Usage() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(forms)) {
+		fmt.Fprintln(&b, forms[name].usage)
+	}
+	return b.String()
+}
+
 // compile checks a directive against its form.
 func compile(l line, input string) (step, error) {
 	f, known := forms[l.name]
@@ -58,7 +67,7 @@ func compile(l line, input string) (step, error) {
 	case !known:
 		return nil, fmt.Errorf("expected a directive (%s), found %q", strings.Join(slices.Sorted(maps.Keys(forms)), ", "), l.name)
 	case f.input == "" && input != "":
-		return nil, &inputError{err: fmt.Errorf("expected %q after %q, found %q", separator, l.name, firstLine(input))}
+		return nil, &inputError{err: fmt.Errorf("expected %q after %q, found %q", Separator, l.name, firstLine(input))}
 	case f.input != "" && input == "":
 		return nil, fmt.Errorf("expected %s after %q", f.input, l.name)
 	}

@@ -12,13 +12,13 @@ import (
 // alone.
 type stage struct {
 	options Options
-	watch   *watch
+	events  *actors.Subscription
 	// records of the processes that the script made and has not deleted, and
 	// the order in which it made them.
 	records map[messages.Process]*record
 	order   []messages.Process
-	// roots are the containers that sandboxes began with.
-	roots map[messages.SandboxID]messages.ContainerID
+	// deleted are the records of those that it did delete, for their output.
+	deleted map[messages.Process]*record
 }
 
 // record is one process that the script made.
@@ -26,8 +26,8 @@ type record struct {
 	stdin          *feed
 	stdout, stderr *capture
 	cleanup        func()
-	// started and exited say what the script was told.
-	started, exited bool
+	// started, exited and deleted say what the script was told.
+	started, exited, deleted bool
 }
 
 func newRecord(terminal bool) *record {
@@ -49,12 +49,20 @@ func (r *record) stdio(terminal bool) messages.Stdio {
 }
 
 func (r *record) close() {
-	r.stdin.close()
+	r.release()
 	r.stdout.close()
 	if r.stderr != nil {
 		r.stderr.close()
 	}
-	r.cleanup()
+}
+
+// release gives back what a deleted process has no more use for.
+func (r *record) release() {
+	if !r.deleted {
+		r.deleted = true
+		r.stdin.close()
+		r.cleanup()
+	}
 }
 
 func (s *stage) add(p messages.Process, r *record) {
@@ -62,30 +70,38 @@ func (s *stage) add(p messages.Process, r *record) {
 	s.order = append(s.order, p)
 }
 
-// forget drops the record of a deleted process; with an init those of its
-// execs too, which the runtime releases with it.
+// forget drops a deleted process; with an init its execs too, which the runtime
+// releases with it. Their outputs are kept until their names are used again.
 func (s *stage) forget(p messages.Process) {
 	s.order = slices.DeleteFunc(s.order, func(q messages.Process) bool {
 		gone := q == p || (p.IsInit() && q.Container == p.Container)
 		if gone {
-			s.records[q].close()
+			if old := s.deleted[q]; old != nil {
+				old.close()
+			}
+			s.records[q].release()
+			s.deleted[q] = s.records[q]
 			delete(s.records, q)
 		}
 		return gone
 	})
-	for sandbox, root := range s.roots {
-		if p == messages.Init(root) {
-			delete(s.roots, sandbox)
-		}
-	}
 }
 
-// exited notes that the script was told of the exit of p, and that its event
-// is therefore on its way.
+// close ends what the script kept.
+func (s *stage) close() {
+	for _, r := range s.records {
+		r.close()
+	}
+	for _, r := range s.deleted {
+		r.close()
+	}
+	s.events.Close()
+}
+
+// exited notes that the script was told of the exit of p.
 func (s *stage) exited(p messages.Process) {
-	if r := s.records[p]; r != nil && !r.exited {
+	if r := s.records[p]; r != nil {
 		r.exited = true
-		s.watch.expect(mark{"TaskExit", p})
 	}
 }
 

@@ -20,7 +20,7 @@ func Rewrite(s *Script, outputs []string) string {
 			continue
 		}
 		b.WriteString(joinLines(s.lines[next:d.outputFirst]))
-		b.WriteString(format(outputs[i]))
+		b.WriteString(FormatOutput(outputs[i]))
 		next = d.outputEnd
 	}
 	b.WriteString(joinLines(s.lines[next:]))
@@ -33,13 +33,14 @@ func Check(s *Script, outputs []string) string {
 	return udiff.Unified(s.Name, s.Name+" (played)", s.Source(), Rewrite(s, outputs))
 }
 
-// format is an output behind its separator, in the form that reads back as the
-// same: between double separators where it has blank lines.
-func format(output string) string {
-	if output == "" || !hasBlankLine(output) {
+// FormatOutput is an output as it stands in a file behind its separator, in the
+// form that reads back as the same: between double separators where it has blank
+// lines.
+func FormatOutput(output string) string {
+	if !hasBlankLine(output) {
 		return output
 	}
-	return separator + "\n" + output + separator + "\n" + separator + "\n"
+	return Separator + "\n" + output + Separator + "\n" + Separator + "\n"
 }
 
 func hasBlankLine(output string) bool {

@@ -70,15 +70,13 @@ func Run(ctx context.Context, script *Script, o Options) (Result, error) {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
-	subscription := o.Runtime.Subscribe(0)
-	defer subscription.Close()
 	s := &stage{
 		options: o,
-		watch:   newWatch(subscription.Events()),
+		events:  o.Runtime.Subscribe(0),
 		records: map[messages.Process]*record{},
-		roots:   map[messages.SandboxID]messages.ContainerID{},
+		deleted: map[messages.Process]*record{},
 	}
-	defer s.watch.close()
+	defer s.close()
 
 	var result Result
 	for _, d := range script.Directives {
@@ -106,7 +104,7 @@ func printed(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
-		if line == separator {
+		if line == Separator {
 			b.WriteByte('\\')
 		}
 		b.WriteString(line)

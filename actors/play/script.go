@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// separator stands between a directive's input and its output.
-const separator = "----"
+// Separator is the line between a directive's input and its output.
+const Separator = "----"
 
 // Script is a script that can be run: every directive in it is well formed.
 type Script struct {
@@ -35,10 +35,17 @@ type Directive struct {
 
 	step step
 	// first is the index in Script.lines of the directive line, outputFirst
-	// that of the line after the first separator, outputEnd that of the first
+	// that of the line after the first Separator, outputEnd that of the first
 	// line that is no longer output: the blank line, or the end of the file.
 	first, outputFirst, outputEnd int
 }
+
+// Lines says where in [Script.Lines] its output stands: the index of the first
+// line of it, and of the first line behind it.
+func (d Directive) Lines() (output, end int) { return d.outputFirst, d.outputEnd }
+
+// Lines are those of the file. They are not to be changed.
+func (s *Script) Lines() []string { return s.lines }
 
 // SyntaxError says where a script can not be read and what was expected there.
 type SyntaxError struct {
@@ -100,7 +107,7 @@ func (p *parser) directive() error {
 		text = strings.TrimSuffix(text, `\`) + " " + strings.TrimSpace(p.script.lines[p.next])
 		p.next++
 	}
-	d := Directive{Line: first + 1, Text: text, first: first}
+	d := Directive{Line: first + 1, Text: text}
 	inputFirst := p.next
 	if err := p.input(&d); err != nil {
 		return err
@@ -132,20 +139,20 @@ func (p *parser) directive() error {
 func (p *parser) input(d *Directive) error {
 	first := p.next
 	for ; p.next < len(p.script.lines); p.next++ {
-		if p.script.lines[p.next] == separator {
+		if p.script.lines[p.next] == Separator {
 			d.Input = strings.TrimSpace(strings.Join(p.script.lines[first:p.next], "\n"))
 			p.next++
 			d.outputFirst = p.next
 			return nil
 		}
 	}
-	return p.fail(d.Line, "expected a line %q after %q and its input, found the end of the file", separator, d.Text)
+	return p.fail(d.Line, "expected a line %q after %q and its input, found the end of the file", Separator, d.Text)
 }
 
 // output reads the expected output and the blank line after it.
 func (p *parser) output(d *Directive) error {
 	lines := p.script.lines
-	if p.next < len(lines) && lines[p.next] == separator {
+	if p.next < len(lines) && lines[p.next] == Separator {
 		return p.outputWithBlankLines(d)
 	}
 	for p.next < len(lines) && strings.TrimSpace(lines[p.next]) != "" {
@@ -161,10 +168,10 @@ func (p *parser) outputWithBlankLines(d *Directive) error {
 	lines := p.script.lines
 	first := p.next + 1
 	for i := first; i+1 < len(lines); i++ {
-		if lines[i] != separator {
+		if lines[i] != Separator {
 			continue
 		}
-		if lines[i+1] != separator {
+		if lines[i+1] != Separator {
 			// The library takes the two lines together here, so that
 			// "----", "x", "----" is output.
 			i++
@@ -174,11 +181,11 @@ func (p *parser) outputWithBlankLines(d *Directive) error {
 		d.outputEnd = i + 2
 		p.next = i + 2
 		if p.next < len(lines) && lines[p.next] != "" {
-			return p.fail(p.next+1, "expected a blank line after two lines %q, found %q", separator, lines[p.next])
+			return p.fail(p.next+1, "expected a blank line after two lines %q, found %q", Separator, lines[p.next])
 		}
 		return nil
 	}
-	return p.fail(d.outputFirst, "expected two lines %q after output that begins with two, found the end of the file", separator)
+	return p.fail(d.outputFirst, "expected two lines %q after output that begins with two, found the end of the file", Separator)
 }
 
 // joinLines is the text of lines, each with its newline.

@@ -23,23 +23,12 @@ type Program struct {
 // CreateSpec is what a create directive asks for.
 type CreateSpec struct {
 	Container messages.ContainerID
-	// Sandbox is empty where the container is a sandbox of its own.
+	// Sandbox is empty, or Container's id, where the container is a sandbox of
+	// its own.
 	Sandbox messages.SandboxID
-	// Root is the container that the sandbox began with. It is Container for
-	// the first one.
-	Root messages.ContainerID
 	// Rootfs is a folder of the host, or empty for the host's root.
 	Rootfs  string
 	Program Program
-}
-
-// sandbox is the sandbox that the container will be in (see
-// [messages.Create]).
-func (c CreateSpec) sandbox() messages.SandboxID {
-	if c.Sandbox == "" {
-		return messages.SandboxID(c.Container)
-	}
-	return c.Sandbox
 }
 
 // Bundler makes the bundle of a container: the folder with its config.json.

@@ -12,7 +12,7 @@ import (
 
 // step is a directive that was understood. send hands its command over and
 // returns without waiting for the answer; asked waits for it and gives the
-// output, without "error" lines being special.
+// output.
 type step interface {
 	send(ctx context.Context, s *stage) asked
 }
@@ -62,48 +62,30 @@ type (
 )
 
 func (c create) send(ctx context.Context, s *stage) asked {
-	spec := c.spec
-	spec.Root = s.root(spec)
-	bundle, cleanup, err := s.options.Bundler.Bundle(spec)
+	bundle, cleanup, err := s.options.Bundler.Bundle(c.spec)
 	if err != nil {
-		s.unroot(spec)
 		return told(errorText(err))
 	}
-	r := newRecord(spec.Program.Terminal)
+	p := messages.Init(c.spec.Container)
+	r := newRecord(c.spec.Program.Terminal)
 	r.cleanup = cleanup
-	cmd := messages.Create{Container: spec.Container, Sandbox: spec.Sandbox, Bundle: bundle, Stdio: r.stdio(spec.Program.Terminal)}
 	made := false
-	reply := ask(ctx, s, cmd, func(messages.Created) string {
+	reply := ask(ctx, s, messages.Create{
+		Container: c.spec.Container,
+		Sandbox:   c.spec.Sandbox,
+		Bundle:    bundle,
+		Stdio:     r.stdio(c.spec.Program.Terminal),
+	}, func(messages.Created) string {
 		made = true
-		p := messages.Init(spec.Container)
 		s.add(p, r)
-		s.watch.expect(mark{"TaskCreate", p})
 		return fmt.Sprintf("created %s", p)
 	})
 	return func() string {
 		text := reply()
 		if !made {
-			s.unroot(spec)
 			r.close()
 		}
 		return text
-	}
-}
-
-// root is the container that spec's sandbox begins with, which is spec's own if
-// the sandbox is new.
-func (s *stage) root(spec CreateSpec) messages.ContainerID {
-	sandbox := spec.sandbox()
-	if _, known := s.roots[sandbox]; !known {
-		s.roots[sandbox] = spec.Container
-	}
-	return s.roots[sandbox]
-}
-
-// unroot takes back what root noted for a container that was not made.
-func (s *stage) unroot(spec CreateSpec) {
-	if _, lives := s.records[messages.Init(spec.Container)]; !lives && s.roots[spec.sandbox()] == spec.Container {
-		delete(s.roots, spec.sandbox())
 	}
 }
 
@@ -118,7 +100,6 @@ func (e exec) send(ctx context.Context, s *stage) asked {
 	reply := ask(ctx, s, cmd, func(messages.Added) string {
 		made = true
 		s.add(e.process, r)
-		s.watch.expect(mark{"TaskExecAdded", e.process})
 		return fmt.Sprintf("added %s", e.process)
 	})
 	return func() string {
@@ -135,11 +116,6 @@ func (x start) send(ctx context.Context, s *stage) asked {
 		if r := s.records[x.process]; r != nil {
 			r.started = true
 		}
-		topic := "TaskExecStarted"
-		if x.process.IsInit() {
-			topic = "TaskStart"
-		}
-		s.watch.expect(mark{topic, x.process})
 		return fmt.Sprintf("started %s", x.process)
 	})
 }
@@ -240,14 +216,12 @@ func (x stats) send(ctx context.Context, s *stage) asked {
 
 func (x pause) send(ctx context.Context, s *stage) asked {
 	return ask(ctx, s, messages.Pause{Container: x.container}, func(messages.Paused) string {
-		s.watch.expect(mark{"TaskPaused", messages.Init(x.container)})
 		return fmt.Sprintf("paused %s", x.container)
 	})
 }
 
 func (x resume) send(ctx context.Context, s *stage) asked {
 	return ask(ctx, s, messages.Resume{Container: x.container}, func(messages.Resumed) string {
-		s.watch.expect(mark{"TaskResumed", messages.Init(x.container)})
 		return fmt.Sprintf("resumed %s", x.container)
 	})
 }
@@ -264,7 +238,6 @@ func (x release) send(ctx context.Context, s *stage) asked {
 			s.exited(x.process)
 			text += fmt.Sprintf(" status=%d", r.Exit.Status)
 		}
-		s.watch.expect(mark{"TaskDelete", x.process})
 		s.forget(x.process)
 		return text
 	})
@@ -272,6 +245,9 @@ func (x release) send(ctx context.Context, s *stage) asked {
 
 func (o output) send(ctx context.Context, s *stage) asked {
 	r := s.records[o.process]
+	if r == nil {
+		r = s.deleted[o.process]
+	}
 	if r == nil {
 		return told(errorText(unknown("output", o.process)))
 	}
@@ -282,6 +258,9 @@ func (o output) send(ctx context.Context, s *stage) asked {
 	switch {
 	case stream == nil:
 		return told("") // a terminal has no stderr of its own
+	case r.deleted:
+		// Deleted says that the stream was drained.
+		return told(stream.look().text())
 	case r.exited:
 		return told(stream.settle(ctx).text())
 	default:
@@ -290,12 +269,13 @@ func (o output) send(ctx context.Context, s *stage) asked {
 }
 
 func (events) send(ctx context.Context, s *stage) asked {
-	list, err := s.watch.take(ctx)
-	text := render(list)
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	list, err := take(ctx, s.events)
 	if err != nil {
-		text += errorText(err)
+		return told(errorText(err))
 	}
-	return told(text)
+	return told(render(list))
 }
 
 func (p parallel) send(ctx context.Context, s *stage) asked {

@@ -22,7 +22,7 @@ func splitWords(text string) ([]string, error) {
 		case c == '\n':
 			return nil, &inputError{line: at, err: fmt.Errorf(
 				"expected %q after the command, found %q; quote a command of several lines, or end each with \\",
-				separator, firstLine(text[i+1:]))}
+				Separator, firstLine(text[i+1:]))}
 		case c == ' ' || c == '\t':
 			if inWord {
 				words = append(words, word.String())
