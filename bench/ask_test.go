@@ -15,7 +15,8 @@ import (
 func BenchmarkState(b *testing.B) {
 	b.Run("troupe", func(b *testing.B) {
 		rt := newRuntime(b)
-		p := running(b, rt, "demo", "one")
+		p := add(b, rt, "one", "sleep")
+		start(b, rt, p)
 		ctx := context.Background()
 		b.ReportAllocs()
 		for b.Loop() {

@@ -2,50 +2,58 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/troupe-run/troupe/actors"
-	"github.com/troupe-run/troupe/actors/fake"
 	"github.com/troupe-run/troupe/messages"
 )
 
-// newRuntime is a runtime on the fake driver, with one container that runs.
+// newRuntime is a runtime on a driver that does nothing, with one container
+// that runs.
 func newRuntime(b *testing.B) *actors.Runtime {
 	b.Helper()
-	rt, err := actors.New(actors.Options{Driver: fake.New()})
+	rt, err := actors.New(actors.Options{Driver: &nullDriver{}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = rt.Shutdown(context.Background()) })
-	must(b)(actors.Ask(b.Context(), rt, messages.Create{Container: "demo", Bundle: "/none"}))
-	must(b)(actors.Ask(b.Context(), rt, messages.Start{Process: messages.Init("demo")}))
+	_, err = actors.Ask(b.Context(), rt, messages.Create{Container: "demo", Bundle: "/none"})
+	check(b, err)
+	_, err = actors.Ask(b.Context(), rt, messages.Start{Process: messages.Init("demo")})
+	check(b, err)
 	return rt
 }
 
-// must fails the benchmark on an error of an Ask.
-func must(b *testing.B) func(messages.Reply, error) {
-	return func(_ messages.Reply, err error) {
-		b.Helper()
-		if err != nil {
-			b.Fatal(err)
-		}
+func check(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
 	}
 }
 
-// add registers an exec that sleeps.
-func add(b *testing.B, rt *actors.Runtime, c messages.ContainerID, e messages.ExecID) messages.Process {
+// add registers an exec of the container.
+func add(b *testing.B, rt *actors.Runtime, id, command string) messages.Process {
 	b.Helper()
-	p := messages.Process{Container: c, Exec: e}
+	p := messages.Process{Container: "demo", Exec: messages.ExecID(id)}
 	x := messages.Exec{Process: p}
-	x.Spec.Args, x.Spec.Cwd = []string{"sleep", "inf"}, "/"
-	must(b)(actors.Ask(b.Context(), rt, x))
+	x.Spec.Args, x.Spec.Cwd = []string{command}, "/"
+	_, err := actors.Ask(b.Context(), rt, x)
+	check(b, err)
 	return p
 }
 
-// running is an exec that has been started.
-func running(b *testing.B, rt *actors.Runtime, c messages.ContainerID, e messages.ExecID) messages.Process {
+// start starts an exec.
+func start(b *testing.B, rt *actors.Runtime, p messages.Process) {
 	b.Helper()
-	p := add(b, rt, c, e)
-	must(b)(actors.Ask(b.Context(), rt, messages.Start{Process: p}))
-	return p
+	_, err := actors.Ask(b.Context(), rt, messages.Start{Process: p})
+	check(b, err)
+}
+
+// populate starts n execs that live on.
+func populate(b *testing.B, rt *actors.Runtime, n int) {
+	b.Helper()
+	for i := range n {
+		start(b, rt, add(b, rt, fmt.Sprintf("live-%d", i), "sleep"))
+	}
 }
