@@ -167,10 +167,10 @@ func readRuncOptions(data []byte) (options, error) {
 		o.RunscConfig["systemd-cgroup"] = "true"
 	}
 	for name, set := range map[string]bool{
-		"NoPivotRoot":   r.NoPivotRoot,
-		"NoNewKeyring":  r.NoNewKeyring,
-		"CriuImagePath": r.CriuImagePath != "",
-		"CriuWorkPath":  r.CriuWorkPath != "",
+		"NoPivotRoot":  r.NoPivotRoot,
+		"NoNewKeyring": r.NoNewKeyring,
+		// CriuImagePath comes as the checkpoint to create from, too.
+		"CriuWorkPath": r.CriuWorkPath != "",
 	} {
 		if set {
 			o.warnings = append(o.warnings, fmt.Sprintf("option %s of runc is ignored: it has no meaning in gVisor", name))

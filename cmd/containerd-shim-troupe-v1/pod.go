@@ -57,6 +57,13 @@ func readPod(r *sandboxapi.CreateSandboxRequest) pod {
 	return p
 }
 
+// pauseRootfs is the root file system of a sandbox that brings none, in its
+// bundle. It is not "rootfs": containerd expects that to be empty in the end.
+const pauseRootfs = "pause-rootfs"
+
+// shmSource names a sandbox's /dev/shm to runsc.
+func shmSource(bundle string) string { return filepath.Join(bundle, "shm") }
+
 // writePauseBundle makes the bundle of a sandbox that was asked for without
 // one: a root file system of one program that waits, and its spec.
 func writePauseBundle(r *sandboxapi.CreateSandboxRequest) error {
@@ -64,12 +71,10 @@ func writePauseBundle(r *sandboxapi.CreateSandboxRequest) error {
 	if err != nil {
 		return err
 	}
-	rootfs := filepath.Join(r.BundlePath, "rootfs")
-	if err := os.MkdirAll(rootfs, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(r.BundlePath, pauseRootfs), 0o755); err != nil {
 		return err
 	}
-	// No open file for writing may be left when it is executed (ETXTBSY).
-	if err := os.WriteFile(filepath.Join(rootfs, "pause"), program, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(r.BundlePath, pauseRootfs, "pause"), program, 0o755); err != nil {
 		return err
 	}
 	data, err := json.Marshal(pauseSpec(r, readPod(r)))
@@ -86,7 +91,7 @@ func pauseSpec(r *sandboxapi.CreateSandboxRequest, p pod) *specs.Spec {
 	if r.NetnsPath != "" {
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: r.NetnsPath})
 	}
-	annotations := map[string]string{}
+	annotations := shmHint(shmSource(r.BundlePath))
 	// A pod's annotations reach runsc only where they are for it.
 	for key, value := range p.annotations {
 		if strings.HasPrefix(key, "dev.gvisor.") {
@@ -109,7 +114,7 @@ func pauseSpec(r *sandboxapi.CreateSandboxRequest, p pod) *specs.Spec {
 			Env:             []string{"PATH=/"},
 			NoNewPrivileges: true,
 		},
-		Root:        &specs.Root{Path: "rootfs", Readonly: true},
+		Root:        &specs.Root{Path: pauseRootfs, Readonly: true},
 		Hostname:    p.hostname,
 		Mounts:      []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}},
 		Annotations: annotations,

@@ -105,8 +105,11 @@ func (s sandboxService) createRoot(ctx context.Context, id messages.ContainerID,
 	if err != nil {
 		return &messages.Error{Kind: messages.InvalidArgument, Op: "make the bundle of", Sandbox: messages.SandboxID(id), Err: err}
 	}
-	spec, err := prepareSpec(r.BundlePath, s.log.Logger)
+	spec, err := readSpec(r.BundlePath)
 	if err != nil {
+		return err
+	}
+	if err := prepareSpec(spec, "", s.log.Logger); err != nil {
 		return err
 	}
 	_, err = s.create(ctx, o, spec, messages.Create{

@@ -124,17 +124,19 @@ func (s *bundleSpec) sandbox() messages.SandboxID {
 
 // prepareSpec makes a bundle's spec one that runsc can run, as gVisor's shim
 // does: the pod's cgroup, its volumes and /dev/shm.
-func prepareSpec(bundle string, log *slog.Logger) (*bundleSpec, error) {
-	s, err := readSpec(bundle)
-	if err != nil {
-		return nil, err
-	}
+//
+// shm names the sandbox's /dev/shm where containerd leaves it to the shim, and
+// is empty else.
+func prepareSpec(s *bundleSpec, shm string, log *slog.Logger) error {
 	if err := s.hintVolumes(log); err != nil {
-		return nil, err
+		return err
 	}
 	s.shareShm()
+	if shm != "" {
+		s.joinShm(shm)
+	}
 	s.setPodCgroup()
-	return s, s.save()
+	return s.save()
 }
 
 // setPodCgroup makes the pod's cgroup the parent of the sandbox's. Else the

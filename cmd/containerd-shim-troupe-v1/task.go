@@ -39,8 +39,15 @@ func (s taskService) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (
 	for _, w := range o.warnings {
 		s.log.Warn(w, "container", r.ID)
 	}
-	spec, err := prepareSpec(r.Bundle, s.log.Logger)
+	spec, err := readSpec(r.Bundle)
 	if err != nil {
+		return nil, err
+	}
+	shm := ""
+	if root := messages.ContainerID(spec.sandbox()); s.sandbox.is(root) {
+		shm = shmSource(s.ledger.get(root).bundle)
+	}
+	if err := prepareSpec(spec, shm, s.log.Logger); err != nil {
 		return nil, err
 	}
 	created, err := s.create(ctx, o, spec, messages.Create{

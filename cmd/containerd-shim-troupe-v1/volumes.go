@@ -177,6 +177,24 @@ func volumeSource(pod, name string) (string, error) {
 	}
 }
 
+// shmHint are the annotations of a root container by which runsc makes a
+// /dev/shm for the pod. The other containers' options are not known there; each
+// has its own on its own mount.
+func shmHint(source string) map[string]string {
+	const hint = mountHint + shmVolume
+	return map[string]string{hint + ".source": source, hint + ".type": "tmpfs", hint + ".share": "pod", hint + ".options": "rw"}
+}
+
+// joinShm makes a container's own /dev/shm that of its sandbox: containerd
+// leaves the sharing to a sandbox of its sandbox API.
+func (s *bundleSpec) joinShm(source string) {
+	for i := range s.mounts {
+		if m := &s.mounts[i]; m.Destination == "/dev/shm" && m.Type == "tmpfs" && m.Source != source {
+			m.Source, s.changed = source, true
+		}
+	}
+}
+
 // shareShm makes /dev/shm a tmpfs that the pod's containers share within the
 // sandbox. CRI binds a folder of the host, and glibc's shm_open(3) looks for a
 // tmpfs.
@@ -188,12 +206,9 @@ func (s *bundleSpec) shareShm() {
 	}
 	m := &s.mounts[bind]
 	if s.isRoot() {
-		s.annotate(mountHint+shmVolume+".source", m.Source)
-		s.annotate(mountHint+shmVolume+".type", kind)
-		s.annotate(mountHint+shmVolume+".share", "pod")
-		// The other containers' options are not known here; each has its own
-		// on its own mount.
-		s.annotate(mountHint+shmVolume+".options", "rw")
+		for key, value := range shmHint(m.Source) {
+			s.annotate(key, value)
+		}
 	}
 	s.setType(m, kind)
 	// Some specs mount a tmpfs there as well; it would hide the shared one.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	client "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -111,6 +114,11 @@ platform = "systrap"
 network = "{{.Network}}"
 `
 
+// cniConfig gives each pod an address on a bridge of the test's network
+// namespace; a pod without one is not ready.
+const cniConfig = `{"cniVersion":"0.4.0","name":"troupe","plugins":[{"type":"bridge","bridge":"troupe0","isGateway":true,
+"ipam":{"type":"host-local","dataDir":"/var/lib/cni/networks","ranges":[[{"subnet":"10.77.0.0/16"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}`
+
 // daemon is one running containerd with folders of its own.
 type daemon struct {
 	flavour
@@ -151,7 +159,14 @@ func startDaemon(t *testing.T, f flavour) *daemon {
 	}
 	t.Cleanup(func() {
 		d.stop(t)
+		// runsc makes one for each root folder, for all of its sandboxes, and
+		// keeps it (gVisor: runsc/specutils/namespace.go).
+		for _, path := range d.nullNetworks() {
+			must(t, unix.Unmount(path, 0))
+			must(t, os.Remove(path))
+		}
 		d.checkClean(t)
+		d.removeCgroups(t)
 		if t.Failed() {
 			d.printLog(t)
 		}
@@ -160,7 +175,7 @@ func startDaemon(t *testing.T, f flavour) *daemon {
 	d.writeTemplate(t, "config.toml", f.config)
 	d.writeTemplate(t, "runsc.toml", template.Must(template.New("").Parse(runscConfig)))
 	must(t, os.MkdirAll(filepath.Join(dir, "cni"), 0o755))
-	must(t, os.WriteFile(filepath.Join(dir, "cni", "10-lo.conflist"), []byte(`{"cniVersion":"0.4.0","name":"lo","plugins":[{"type":"loopback"}]}`), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "cni", "10-bridge.conflist"), []byte(cniConfig), 0o644))
 	d.log, err = os.Create(filepath.Join(dir, "containerd.log"))
 	must(t, err)
 	d.start(t)
@@ -248,9 +263,17 @@ func (d *daemon) ctrCommand(args ...string) *exec.Cmd {
 // ctr runs containerd's command line and gives what it prints.
 func (d *daemon) ctr(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := d.ctrCommand(args...).CombinedOutput()
+	return succeed(t, d.ctrCommand(args...))
+}
+
+// succeed runs a command and gives its stdout.
+func succeed(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("ctr %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatalf("%s: %v\n%s%s", strings.Join(cmd.Args, " "), err, out, &stderr)
 	}
 	return string(out)
 }
@@ -267,7 +290,44 @@ func (d *daemon) checkClean(t *testing.T) {
 	})
 }
 
+func (d *daemon) nullNetworks() []string {
+	found, _ := filepath.Glob(d.Dir + "/runsc/*/null-netns")
+	return found
+}
+
+// cgroups are the folders of cgroups below the test's own, deepest first.
+func (d *daemon) cgroups() (all []string) {
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		roots, _ := filepath.Glob(pattern + filepath.Base(d.Dir))
+		for _, root := range roots {
+			filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+				if err == nil && e.IsDir() {
+					all = append(all, path)
+				}
+				return nil
+			})
+		}
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// removeCgroups removes what stands for kubelet's part: the pods' cgroups.
+func (d *daemon) removeCgroups(t *testing.T) {
+	for _, path := range d.cgroups() {
+		if err := os.Remove(path); err != nil {
+			t.Errorf("remove the pods' cgroups: %v", err)
+		}
+	}
+}
+
 func (d *daemon) leftovers(t *testing.T) (left []string) {
+	for _, path := range d.cgroups() {
+		// Two levels are the test's: its own and the pod's.
+		if _, below, _ := strings.Cut(path, filepath.Base(d.Dir)+"/"); strings.Contains(below, "/") {
+			left = append(left, "cgroup "+path)
+		}
+	}
 	for _, p := range processes(t) {
 		if strings.Contains(p.command, "shim-troupe") || strings.Contains(p.command, "runsc") || strings.Contains(p.command, d.Dir) {
 			left = append(left, fmt.Sprintf("process %d: %s", p.pid, p.command))

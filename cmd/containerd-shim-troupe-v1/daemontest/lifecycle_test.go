@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -41,7 +42,25 @@ func newContainer(t *testing.T, ctx context.Context, c *client.Client, id string
 }
 
 // output is a process's stdout and stderr.
-type output struct{ out, err bytes.Buffer }
+type output struct{ out, err stream }
+
+// stream is written while it is read.
+type stream struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *stream) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
 
 func (o *output) creator() cio.Creator {
 	return cio.NewCreator(cio.WithStreams(nil, &o.out, &o.err))
@@ -115,6 +134,9 @@ func TestRun(t *testing.T) {
 		code, out := run(t, ctx, c, "hello", "/bin/sh", "-c", "echo to stdout; echo to stderr >&2; exit 7")
 		if code != 7 || out.out.String() != "to stdout\n" || out.err.String() != "to stderr\n" {
 			t.Errorf("code %d, stdout %q, stderr %q", code, out.out.String(), out.err.String())
+		}
+		if _, out := run(t, ctx, c, "kernel", "/bin/dmesg"); !strings.Contains(out.out.String(), "Starting gVisor") {
+			t.Errorf("this is not gVisor's kernel: %q", out.out.String())
 		}
 		// An init that is gone at once: its status was lost with gVisor's shim,
 		// which waits after the start only.
