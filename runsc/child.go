@@ -61,7 +61,7 @@ func (c *child) pid() int { return c.cmd.Process.Pid }
 func (c *child) reap() {
 	defer close(c.gone)
 	// An error means that the pidfd can not be polled; Wait then blocks a thread.
-	_ = c.pidfd.wait(context.Background())
+	_ = c.pidfd.wait()
 	err := c.cmd.Wait()
 	if state := c.cmd.ProcessState; state != nil {
 		c.end = codeOf(state.Sys().(syscall.WaitStatus))

@@ -1,14 +1,12 @@
 package runsc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,21 +44,14 @@ func openPidfd(pid int) (*pidfd, error) {
 	return newPidfd(fd, pid), nil
 }
 
-// wait waits until the process is gone: dead, if not reaped yet.
-func (p *pidfd) wait(ctx context.Context) error {
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { _ = p.file.SetReadDeadline(time.Unix(1, 0)) })
-		defer stop()
-	}
+// wait waits until the process is gone: dead, if not reaped yet. It ends with an
+// error when the pidfd is closed.
+func (p *pidfd) wait() error {
 	conn, err := p.file.SyscallConn()
 	if err != nil {
 		return err
 	}
-	err = conn.Read(func(fd uintptr) bool { return readable(int(fd)) })
-	if ctx.Err() != nil && !p.isGone() {
-		return context.Cause(ctx)
-	}
-	return err
+	return conn.Read(func(fd uintptr) bool { return readable(int(fd)) })
 }
 
 // isGone tells whether the process is dead. A zombie is.

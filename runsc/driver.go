@@ -18,6 +18,11 @@ type Driver struct {
 	options Options
 	client  *Client
 	log     *slog.Logger
+	// codes reads the exit code of a sandbox that is gone. Where the kernel does
+	// not keep it and somebody else reaps the sandbox, waits is set: then a
+	// `runsc wait` is asked too.
+	codes func(*pidfd) exitCode
+	waits bool
 	// stop is closed by Close; it ends the goroutines that would wait for ever.
 	stop chan struct{}
 
@@ -44,6 +49,7 @@ func New(o Options) (*Driver, error) {
 	}
 	return &Driver{
 		options: o, client: client, log: o.Logger,
+		codes: codeOfGone, waits: !o.Subreaper && !pidfdInfoKnown(),
 		stop:       make(chan struct{}),
 		tell:       func(messages.Notice) {},
 		containers: map[messages.Incarnation]*container{},
@@ -120,6 +126,9 @@ type container struct {
 	// started is closed when the container runs, over when its exit was told, and
 	// dropped when runsc has let go of it before its exit was known.
 	started, over, dropped chan struct{}
+	// waited gets what `runsc wait` tells of a root container's init, if it is
+	// asked.
+	waited chan int
 	// deleting has one slot: who fills it deletes.
 	deleting chan struct{}
 	// phase and reason are guarded by the driver's lock.

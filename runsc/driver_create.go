@@ -29,7 +29,7 @@ func (d *Driver) Create(ctx context.Context, init messages.Incarnation, m messag
 	c := &container{
 		driver: d, init: init, create: m,
 		started: make(chan struct{}), over: make(chan struct{}), dropped: make(chan struct{}),
-		deleting: make(chan struct{}, 1),
+		waited: make(chan int, 1), deleting: make(chan struct{}, 1),
 	}
 	if err := d.reserve(c); err != nil {
 		return messages.PIDs{}, err
@@ -297,7 +297,7 @@ func (c *container) holdSandbox(pidFile string) error {
 	if err != nil {
 		return &messages.Error{Kind: messages.Unavailable, Op: "find the sandbox of", Process: c.init.Process, Err: err, Hint: "it ended as soon as it was made: see runsc's debug log"}
 	}
-	c.sandbox = &sandbox{id: sandboxOf(c.create), sentry: watch(p)}
+	c.sandbox = &sandbox{id: sandboxOf(c.create), sentry: watch(p, c.driver.codes)}
 	c.adoptGofer()
 	c.oom = newOOMCounter(c.cgroup)
 	return nil
@@ -314,7 +314,7 @@ func (c *container) adoptGofer() {
 		return
 	}
 	if p, err := claim(s.GoferPID, goferName); err == nil {
-		g := watch(p)
+		g := watch(p, codeOfGone)
 		go func() {
 			<-g.gone
 			p.close()

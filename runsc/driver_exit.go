@@ -21,7 +21,32 @@ const lastWords = 500 * time.Millisecond
 // sandbox.
 func (c *container) watchSandbox() {
 	<-c.sandbox.sentry.gone
-	c.finish(c.exitOfSandbox(c.sandbox.sentry.end), c.oom)
+	end := c.sandbox.sentry.end
+	if end.unknown != nil && c.driver.waits {
+		if status := lastAnswer(c.waited, -1); status >= 0 {
+			end = exitCode{code: status}
+		}
+	}
+	c.finish(c.exitOfSandbox(end), c.oom)
+}
+
+// askStatus waits for a root container's init by `runsc wait`. It is the way of
+// kernels before Linux 6.15 without a subreaper, and comes too late for an init
+// that is gone at once: then the status is lost, and its exit says so.
+func (c *container) askStatus() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-c.over:
+		case <-c.driver.stop:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	if status, err := c.driver.client.Wait(ctx, c.id(), nil); err == nil {
+		c.waited <- status
+	}
 }
 
 // exitOfSandbox reads a sentry's end: by itself it exits with the guest's code,
@@ -47,7 +72,8 @@ func (c *container) exitOfSandbox(end exitCode) messages.Exit {
 // comes before the exit that it explains.
 func (c *container) finish(e messages.Exit, oom *oomCounter) {
 	c.driver.mu.Lock()
-	if c.reason != "" {
+	// What ended by itself in the last moment has no other reason.
+	if c.reason != "" && e.Reason != "" {
 		e.Reason = c.reason
 	}
 	c.driver.mu.Unlock()
@@ -72,7 +98,7 @@ func (c *container) watchMember() {
 	case <-c.started:
 		c.finish(c.waitMember(), nil)
 	case <-c.dropped:
-		c.finish(killed(""), nil)
+		c.finish(killed("it was ended before its start"), nil)
 	case <-c.sandbox.sentry.gone:
 		c.finish(killed(sandboxGone), nil)
 	case <-c.driver.stop:

@@ -33,6 +33,9 @@ func (d *Driver) Start(ctx context.Context, init messages.Incarnation) error {
 	c.adoptGofer()
 	d.setPhase(c, phaseStarted)
 	close(c.started)
+	if c.isRoot() && d.waits {
+		go c.askStatus()
+	}
 	return nil
 }
 

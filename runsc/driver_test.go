@@ -2,6 +2,7 @@ package runsc_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/troupe-run/troupe/messages"
@@ -46,5 +47,29 @@ func TestExecTellsItsStatusAndPIDs(t *testing.T) {
 	s.mustDelete(init)
 	if left := s.files(); len(left) > 0 {
 		t.Errorf("files are left: %q", left)
+	}
+}
+
+// Before Linux 6.15 and without a subreaper `runsc wait` is asked.
+func TestStatusOnAKernelThatKeepsNone(t *testing.T) {
+	s := newStage(t)
+	s.ForgetCodes()
+	init := s.run("c", "sh", "-c", "while ! [ -e /tmp/go ]; do sleep 0.05; done; exit 7")
+	s.until(func() bool {
+		for _, p := range s.processes() {
+			if strings.Contains(p, " wait ") {
+				return true
+			}
+		}
+		return false
+	})
+	s.exec(s.launch(init, "e", "sh", "-c", "echo > /tmp/go"))
+	s.wantExit(init, 7)
+	s.mustDelete(init)
+	// A status that is lost is told to be.
+	init = s.create("c", messages.Create{}, "true")
+	s.mustDelete(init)
+	if e := s.exit(init); e.Status != messages.ExitUnknown || e.Reason == "" {
+		t.Errorf("%+v", e)
 	}
 }

@@ -2,7 +2,6 @@ package runsc
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -28,17 +27,18 @@ type guard struct {
 // is there at once, but for a parent that is between two looks at it.
 const lateReap = 2 * time.Second
 
-// watch takes over p. A process that is our child is reaped, and no other: it is
-// held by its pidfd, so what the embedder started is never touched.
-func watch(p *pidfd) *guard {
+// watch takes over p, whose code is read by codes once it is dead. A process that
+// is our child is reaped, and no other: it is held by its pidfd, so what the
+// embedder started is never touched.
+func watch(p *pidfd, codes func(*pidfd) exitCode) *guard {
 	g := &guard{pidfd: p, gone: make(chan struct{})}
 	go func() {
 		defer close(g.gone)
-		if err := p.wait(context.Background()); err != nil {
+		if err := p.wait(); err != nil {
 			g.end = exitCode{unknown: err}
 			return
 		}
-		g.end = codeOfGone(p)
+		g.end = codes(p)
 		// A zombie that is ours stays until somebody asks; ECHILD is not ours.
 		_ = p.control(func(fd int) error { return unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG, nil) })
 	}()
@@ -175,7 +175,7 @@ func killMatching(match func(pid int) bool) bool {
 		}
 		if !p.isGone() && match(pid) && p.signal(unix.SIGKILL) == nil {
 			found = true
-			<-watch(p).gone
+			<-watch(p, codeOfGone).gone
 		}
 		p.close()
 	}
