@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 
 	"github.com/troupe-run/troupe/actors/lifecycle"
 	"github.com/troupe-run/troupe/messages"
@@ -35,7 +34,7 @@ type request struct {
 	reply chan lifecycle.Reply
 }
 
-var requests = sync.Pool{New: func() any { return &request{reply: make(chan lifecycle.Reply, 1)} }}
+func newRequest() any { return &request{reply: make(chan lifecycle.Reply, 1)} }
 
 // LogValue keeps what is in the command out of logs: the library prints whole
 // messages that can not be delivered.
@@ -53,7 +52,7 @@ func (rt *Runtime) ask(ctx context.Context, cmd messages.AnyCommand) (messages.R
 	default:
 		return nil, refusal(cmd, messages.ResourceExhausted, messages.Text("too many commands are under way"), "try again later")
 	}
-	req := requests.Get().(*request)
+	req := rt.requests.Get().(*request)
 	req.ctx, req.cmd = ctx, cmd
 	rt.system.Root.Send(rt.directory, req)
 	select {
@@ -61,7 +60,7 @@ func (rt *Runtime) ask(ctx context.Context, cmd messages.AnyCommand) (messages.R
 		// Answered once and for all, so that nothing refers to it any more.
 		// One that is abandoned may still be in a mailbox and is left alone.
 		req.ctx, req.cmd = nil, nil
-		requests.Put(req)
+		rt.requests.Put(req)
 		return r.Reply, r.Err
 	case <-ctx.Done():
 		rt.system.Root.Send(rt.directory, lifecycle.Abandon{Asker: req, Process: cmd.Target()})

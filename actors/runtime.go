@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -88,6 +89,8 @@ type Runtime struct {
 	publisher *actor.PID
 	// admission holds a token for every command that is not answered.
 	admission chan struct{}
+	// requests are those that were answered, to be used again.
+	requests sync.Pool
 	// ctx ends with the runtime, and with it every call to the driver.
 	ctx  context.Context
 	stop context.CancelFunc
@@ -106,6 +109,7 @@ func New(o Options) (*Runtime, error) {
 	rt := &Runtime{
 		options: o, log: o.Logger, world: o.world, ctx: ctx, stop: stop,
 		admission: make(chan struct{}, o.Limits.Commands),
+		requests:  sync.Pool{New: newRequest},
 		ending:    make(chan struct{}, 1),
 		ended:     make(chan struct{}),
 	}

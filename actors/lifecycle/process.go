@@ -267,7 +267,7 @@ func fail(to Asker, err error, out *[]Effect) {
 
 // refuse answers a command with an error of the machine's own.
 func (p *Process) refuse(c Command, kind error, why, hint string, out *[]Effect) {
-	fail(c.Asker, &messages.Error{Kind: kind, Op: c.Cmd.Verb(), Process: p.ID.Process, Err: messages.Text(why), Hint: hint}, out)
+	fail(c.Asker, &messages.Error{Kind: kind, Op: c.Cmd.Verb(), Process: c.Cmd.Target(), Err: messages.Text(why), Hint: hint}, out)
 }
 
 // status is the OCI status that a phase is told as.
