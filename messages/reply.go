@@ -101,9 +101,24 @@ type DriverInfo struct {
 	Version string
 }
 
+// Health is what is known of a sandbox's sentry.
+type Health string
+
+const (
+	// HealthStarting: its root container is being created.
+	HealthStarting Health = "starting"
+	// HealthAlive: it was created, and has answered last time.
+	HealthAlive Health = "alive"
+	// HealthUnresponsive: it did not answer a call in time.
+	HealthUnresponsive Health = "unresponsive"
+	// HealthOver: it has ended.
+	HealthOver Health = "over"
+)
+
 // SandboxInfo is a sandbox of a [RuntimeInfo].
 type SandboxInfo struct {
 	Sandbox SandboxID
+	Health  Health
 	// Containers are in the order of their ids.
 	Containers []ContainerID
 }

@@ -16,11 +16,16 @@ type Directory struct {
 
 	config     *Config
 	containers map[messages.ContainerID]entry
-	// members counts the containers of each sandbox.
-	members map[messages.SandboxID]int
+	members    map[messages.SandboxID]member
 	// numbers counts incarnations. It only grows.
 	numbers uint64
 	leavers []Asker
+}
+
+// member is a sandbox of the directory.
+type member struct {
+	containers int
+	health     messages.Health
 }
 
 // entry is a container of the directory.
@@ -34,7 +39,7 @@ func NewDirectory(cfg *Config) Directory {
 	return Directory{
 		Phase: Serving, config: cfg,
 		containers: make(map[messages.ContainerID]entry),
-		members:    make(map[messages.SandboxID]int),
+		members:    make(map[messages.SandboxID]member),
 	}
 }
 
@@ -65,6 +70,8 @@ func (d *Directory) kind(in Input) Kind {
 		return toContainer
 	case Deleted:
 		return onDeleted
+	case Changed:
+		return onChanged
 	case Abandon:
 		return onAbandon
 	case Crash:
@@ -75,7 +82,7 @@ func (d *Directory) kind(in Input) Kind {
 
 var directoryPhases = []Phase{Serving, Leaving, Left}
 
-var directoryKinds = []Kind{cmdCreate, cmdInfo, cmdShutdown, toContainer, onDeleted, onAbandon, onCrash}
+var directoryKinds = []Kind{cmdCreate, cmdInfo, cmdShutdown, toContainer, onDeleted, onChanged, onAbandon, onCrash}
 
 var directoryTable *table[Directory]
 
@@ -89,12 +96,13 @@ func init() {
 		on(cmdCreate, leaving, Leaving, Left),
 		on(cmdInfo, rule[Directory]{"reply", nil, (*Directory).onInfo}, directoryPhases...),
 		on(cmdShutdown, rule[Directory]{"end every sandbox; refuse if there are some and it is not now", []Phase{Leaving, Left}, (*Directory).onShutdown}, Serving),
-		on(cmdShutdown, rule[Directory]{"join", nil, (*Directory).onShutdownAgain}, Leaving),
+		on(cmdShutdown, rule[Directory]{"join, end every sandbox again", nil, (*Directory).onShutdownAgain}, Leaving),
 		on(cmdShutdown, rule[Directory]{"reply", nil, (*Directory).onShutdownLeft}, Left),
 		on(toContainer, rule[Directory]{"the sandbox's table", nil, (*Directory).onCommand}, Serving, Leaving),
 		on(toContainer, leaving, Left),
 		on(onDeleted, rule[Directory]{"free the id, then reply; the last one: reply to Shutdown", []Phase{Left}, (*Directory).onDeleted}, Serving, Leaving),
 		on(onDeleted, nothing, Left),
+		on(onChanged, rule[Directory]{"note it", nil, (*Directory).onChanged}, directoryPhases...),
 		on(onAbandon, rule[Directory]{"forget the asker", nil, (*Directory).onAbandon}, directoryPhases...),
 		on(onCrash, rule[Directory]{"answer every asker with the error", nil, (*Directory).onCrash}, directoryPhases...),
 	})
@@ -119,13 +127,16 @@ func (d *Directory) onCreate(in Input, out *[]Effect) {
 		create.Sandbox = messages.SandboxID(create.Container)
 		c.Cmd = create
 	}
-	if d.members[create.Sandbox] == 0 {
+	m, ok := d.members[create.Sandbox]
+	if !ok {
+		m.health = messages.HealthStarting
 		*out = append(*out, SpawnSandbox{Sandbox: NewSandbox(create.Sandbox, d.config)})
 	}
 	d.numbers++
 	c.Number = d.numbers
 	*out = append(*out, Forward{To: string(create.Sandbox), In: c})
-	d.members[create.Sandbox]++
+	m.containers++
+	d.members[create.Sandbox] = m
 	d.containers[create.Container] = entry{sandbox: create.Sandbox, number: c.Number}
 }
 
@@ -150,17 +161,32 @@ func (d *Directory) onDeleted(in Input, out *[]Effect) {
 	e, ok := d.containers[id]
 	if ok && e.number == gone.Process.Number {
 		delete(d.containers, id)
-		d.members[e.sandbox]--
-		if d.members[e.sandbox] == 0 {
-			delete(d.members, e.sandbox)
-			*out = append(*out, Retire{Child: string(e.sandbox)})
-		}
+		d.leaves(e.sandbox, out)
 	}
 	for _, r := range gone.Replies {
 		*out = append(*out, r)
 	}
 	if d.Phase == Leaving && len(d.containers) == 0 {
 		d.leave(out)
+	}
+}
+
+// leaves counts a container out of its sandbox. The sandbox ends with its last.
+func (d *Directory) leaves(s messages.SandboxID, out *[]Effect) {
+	m := d.members[s]
+	m.containers--
+	d.members[s] = m
+	if m.containers == 0 {
+		delete(d.members, s)
+		*out = append(*out, Retire{Child: string(s)})
+	}
+}
+
+func (d *Directory) onChanged(in Input, _ *[]Effect) {
+	c := in.(Changed)
+	if m, ok := d.members[c.Sandbox]; ok {
+		m.health = c.Health
+		d.members[c.Sandbox] = m
 	}
 }
 
@@ -175,9 +201,13 @@ func (d *Directory) onShutdown(in Input, out *[]Effect) {
 	default:
 		d.Phase = Leaving
 		d.leavers = []Asker{c.Asker}
-		for _, s := range sortedKeys(d.members) {
-			*out = append(*out, Forward{To: string(s), In: Doom{Reason: "the runtime is shutting down"}})
-		}
+		d.doom(out)
+	}
+}
+
+func (d *Directory) doom(out *[]Effect) {
+	for _, s := range sortedKeys(d.members) {
+		*out = append(*out, Forward{To: string(s), In: Doom{Reason: "the runtime is shutting down"}})
 	}
 }
 
@@ -187,6 +217,8 @@ func (d *Directory) onShutdownAgain(in Input, out *[]Effect) {
 		return
 	}
 	d.leavers = append(slices.Clip(d.leavers), in.(Command).Asker)
+	// A kill or a deletion that failed is tried again: nothing else would.
+	d.doom(out)
 }
 
 func (d *Directory) onShutdownLeft(in Input, out *[]Effect) {
@@ -209,7 +241,7 @@ func (d *Directory) onInfo(in Input, out *[]Effect) {
 		byID[s] = append(byID[s], c)
 	}
 	for _, s := range sortedKeys(byID) {
-		info.Sandboxes = append(info.Sandboxes, messages.SandboxInfo{Sandbox: s, Containers: byID[s]})
+		info.Sandboxes = append(info.Sandboxes, messages.SandboxInfo{Sandbox: s, Health: d.members[s].health, Containers: byID[s]})
 	}
 	reply(in.(Command).Asker, info, out)
 }

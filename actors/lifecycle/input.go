@@ -112,6 +112,11 @@ type (
 	Made struct{ Process messages.Incarnation }
 	// Unresponsive tells that the sandbox did not answer in time.
 	Unresponsive struct{ Process messages.Incarnation }
+	// Changed tells the directory of a sandbox's health.
+	Changed struct {
+		Sandbox messages.SandboxID
+		Health  messages.Health
+	}
 )
 
 func (Started) input()      {}
@@ -123,6 +128,7 @@ func (Crashed) input()      {}
 func (Lost) input()         {}
 func (Made) input()         {}
 func (Unresponsive) input() {}
+func (Changed) input()      {}
 
 func (Started) effect()      {}
 func (Failed) effect()       {}
@@ -133,3 +139,4 @@ func (Crashed) effect()      {}
 func (Lost) effect()         {}
 func (Made) effect()         {}
 func (Unresponsive) effect() {}
+func (Changed) effect()      {}

@@ -143,6 +143,7 @@ const (
 	onLost
 	onMade
 	onUnresponsive
+	onChanged
 
 	numKinds
 )
@@ -170,7 +171,7 @@ var kindNames = [numKinds]string{
 
 	onStarted: "child started", onFailed: "child could not start", onExited: "child's exit told",
 	onDeleted: "child released", onCrashed: "child panicked", onLost: "child lost",
-	onMade: "container created", onUnresponsive: "sandbox does not answer",
+	onMade: "container created", onUnresponsive: "sandbox does not answer", onChanged: "sandbox's health",
 }
 
 func (k Kind) String() string { return kindNames[k] }

@@ -12,9 +12,8 @@ import (
 type Sandbox struct {
 	ID    messages.SandboxID
 	Phase Phase
-	// Unresponsive: the sandbox did not answer a call in time, and nothing has
-	// succeeded since.
-	Unresponsive bool
+	// Health is the last that the directory was told.
+	Health messages.Health
 
 	config *Config
 	// root is the container that the sandbox lives and ends with.
@@ -32,7 +31,7 @@ type resident struct {
 
 // NewSandbox is a sandbox without containers.
 func NewSandbox(id messages.SandboxID, cfg *Config) Sandbox {
-	return Sandbox{ID: id, Phase: Empty, config: cfg, containers: make(map[messages.ContainerID]resident)}
+	return Sandbox{ID: id, Phase: Empty, Health: messages.HealthStarting, config: cfg, containers: make(map[messages.ContainerID]resident)}
 }
 
 // Step takes an input and returns the sandbox after it, with what to do.
@@ -95,7 +94,7 @@ func init() {
 	on := func(k Kind, rule rule[Sandbox], in ...Phase) row[Sandbox] { return row[Sandbox]{k, in, rule} }
 	always := sandboxPhases
 	nothing := rule[Sandbox]{"nothing", nil, func(*Sandbox, Input, *[]Effect) {}}
-	well := rule[Sandbox]{"note that the sandbox answers", nil, func(s *Sandbox, _ Input, _ *[]Effect) { s.Unresponsive = false }}
+	well := rule[Sandbox]{"tell that the sandbox answers", nil, func(s *Sandbox, _ Input, out *[]Effect) { s.feels(messages.HealthAlive, out) }}
 
 	sandboxTable = newTable("sandbox", sandboxPhases, sandboxKinds, []row[Sandbox]{
 		on(cmdCreate, rule[Sandbox]{"create it, as the root container", []Phase{Making}, (*Sandbox).onCreateRoot}, Empty),
@@ -112,7 +111,7 @@ func init() {
 		on(onDeleted, rule[Sandbox]{"pass it on; the root container could not be created: replay", []Phase{Empty, Making}, (*Sandbox).onDeleted}, always...),
 		on(onCrashed, rule[Sandbox]{"kill the container", nil, (*Sandbox).onCrashed}, always...),
 		on(onLost, rule[Sandbox]{"kill the container, tell an unknown exit in its place", []Phase{Empty, Making, Over}, (*Sandbox).onLost}, always...),
-		on(onUnresponsive, rule[Sandbox]{"note it", nil, func(s *Sandbox, _ Input, _ *[]Effect) { s.Unresponsive = true }}, always...),
+		on(onUnresponsive, rule[Sandbox]{"tell it", nil, func(s *Sandbox, _ Input, out *[]Effect) { s.feels(messages.HealthUnresponsive, out) }}, always...),
 		on(onAbandon, rule[Sandbox]{"forget the asker", nil, (*Sandbox).onAbandon}, always...),
 		on(onDoom, rule[Sandbox]{"doom every container", nil, (*Sandbox).onDoom}, always...),
 		on(onCrash, rule[Sandbox]{"answer every asker with the error", nil, (*Sandbox).onCrash}, always...),
@@ -188,6 +187,14 @@ func (s *Sandbox) onCommand(in Input, out *[]Effect) {
 	*out = append(*out, Pass{})
 }
 
+// feels tells the directory of another health. There is none after the end.
+func (s *Sandbox) feels(h messages.Health, out *[]Effect) {
+	if s.Health != h && s.Health != messages.HealthOver {
+		s.Health = h
+		*out = append(*out, Changed{Sandbox: s.ID, Health: h})
+	}
+}
+
 // known gives the container of an incarnation; false for one that is freed.
 func (s *Sandbox) known(id messages.Incarnation) (resident, bool) {
 	r, ok := s.containers[id.Container]
@@ -203,11 +210,12 @@ func (s *Sandbox) onMade(in Input, out *[]Effect) {
 	s.containers[r.id.Container] = r
 	if s.Phase == Making && r.id == s.root {
 		s.Phase = Alive
+		s.feels(messages.HealthAlive, out)
 		s.replay(out)
 	}
 }
 
-func (s *Sandbox) onExited(in Input, _ *[]Effect) {
+func (s *Sandbox) onExited(in Input, out *[]Effect) {
 	r, ok := s.known(in.(Exited).Process)
 	if !ok {
 		return
@@ -216,6 +224,7 @@ func (s *Sandbox) onExited(in Input, _ *[]Effect) {
 	s.containers[r.id.Container] = r
 	if r.id == s.root {
 		s.Phase = Over
+		s.feels(messages.HealthOver, out)
 	}
 }
 
@@ -255,6 +264,7 @@ func (s *Sandbox) onLost(in Input, out *[]Effect) {
 	}
 	if r.id == s.root && s.Phase == Alive {
 		s.Phase = Over
+		s.feels(messages.HealthOver, out)
 	}
 	delete(s.containers, r.id.Container)
 	*out = append(*out, Deleted{Process: r.id})
