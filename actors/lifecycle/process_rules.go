@@ -464,8 +464,14 @@ func (p *Process) onCrash(in Input, out *[]Effect) {
 		calls[i] = c
 	}
 	p.calls = calls
-	if p.Phase == Starting && !p.IsInit() {
-		p.giveUp(out)
+	if !p.IsInit() {
+		// Its container may count on a Start that it will not take.
+		switch p.Phase {
+		case Created:
+			p.breakDown(messages.Text(p.doom), out)
+		case Starting:
+			p.giveUp(out)
+		}
 	}
 	*out = append(*out, Crashed{Process: p.ID})
 }

@@ -1,0 +1,318 @@
+package lifecycle
+
+import (
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/troupe-run/troupe/messages"
+)
+
+// play says what a walk is made of.
+type play struct {
+	containers []messages.ContainerID
+	execs      []messages.ExecID
+	sandboxes  []messages.SandboxID
+	// faults of the driver, panics of actors, and actors that are lost.
+	faults, panics, losses bool
+}
+
+// tight limits are reached in a short walk.
+var tight = Limits{Waiters: 3, Postponed: 2, Calls: 4, Execs: 3, Containers: 2}
+
+// step does one thing that the dice choose. Reading mail and letting calls go on
+// are as likely as everything else together, so that a walk gets somewhere.
+func (w *world) act(p play) {
+	d := w.dice
+	switch d.roll(16) {
+	case 0, 1, 2:
+		w.ask(w.command(p))
+	case 3, 4, 5, 6, 7, 8:
+		if busy := w.busy(); len(busy) > 0 {
+			w.deliver(pickOne(d, busy))
+		}
+	case 9, 10, 11:
+		w.advanceCall(p)
+	case 12:
+		if g := w.host.living(); len(g) > 0 {
+			if one := pickOne(d, g); one.dying || d.one(3) {
+				w.host.die(one)
+			}
+		}
+	case 13:
+		if len(w.host.jobs) > 0 {
+			w.host.finish(w.host.jobs[0])
+			w.host.jobs = w.host.jobs[1:]
+		}
+	case 14:
+		w.upset(p)
+	case 15:
+		w.settle()
+	}
+}
+
+// advanceCall carries out a call, or lets it return, or lets its time run out.
+func (w *world) advanceCall(p play) {
+	if len(w.host.calls) == 0 {
+		return
+	}
+	f := pickOne(w.dice, w.host.calls)
+	switch {
+	case p.faults && !f.late && w.dice.one(8):
+		w.host.timeOut(f)
+	case !f.done:
+		w.host.carryOut(f, p.faults && w.dice.one(6))
+		if w.dice.one(2) {
+			w.host.giveBack(f)
+		}
+	default:
+		w.host.giveBack(f)
+	}
+}
+
+// upset does what is rare: an asker gives up, the kernel kills for memory, time
+// runs out, an actor panics.
+func (w *world) upset(p play) {
+	d := w.dice
+	switch d.roll(4) {
+	case 0:
+		if waiting := w.outstanding(); len(waiting) > 0 {
+			a := pickOne(d, waiting)
+			a.abandoned = true
+			w.send(w.dir, Abandon{Asker: a, Process: a.cmd.Target()})
+		}
+	case 1:
+		if g := w.host.living(); len(g) > 0 {
+			w.send(w.reaper, messages.OOMNotice{Process: pickOne(d, g).init})
+		}
+	case 2:
+		w.expire()
+	case 3:
+		n := pickOne(d, w.nodes)
+		if p.panics && n != w.reaper && (!n.crashed || p.losses && n.self.Number != 0) {
+			n.faulty = true
+		}
+	}
+}
+
+// expire lets the oldest drain time-out pass.
+func (w *world) expire() {
+	if len(w.timers) > 0 {
+		if n := w.timers[0]; !n.ended {
+			w.send(n, DrainExpired{At: w.now})
+		}
+		w.timers = w.timers[1:]
+	}
+}
+
+// settle delivers all mail. The driver does nothing meanwhile, and that is no
+// reason to owe anybody an answer from the machines' own knowledge.
+func (w *world) settle() {
+	for busy := w.busy(); len(busy) > 0; busy = w.busy() {
+		w.deliver(pickOne(w.dice, busy))
+	}
+	for _, a := range w.outstanding() {
+		switch a.cmd.(type) {
+		case messages.State, messages.Pids, messages.Connect, messages.Info, messages.Exec:
+			if !w.ruined {
+				w.fail("%s %s is not answered while the driver works", a.cmd.Verb(), a.cmd.Target())
+			}
+		}
+	}
+}
+
+// command makes one that the dice choose.
+func (w *world) command(p play) messages.AnyCommand {
+	d := w.dice
+	c := pickOne(d, p.containers)
+	process := messages.Init(c)
+	if d.one(2) || d.one(3) {
+		process.Exec = pickOne(d, p.execs)
+	}
+	stdio := messages.Stdio{Terminal: d.one(2)}
+	switch d.roll(24) {
+	case 0, 1, 2:
+		return messages.Create{Container: c, Sandbox: pickOne(d, p.sandboxes), Bundle: "/b", Stdio: stdio}
+	case 3, 4, 5, 6:
+		process.Exec = pickOne(d, p.execs)
+		return messages.Exec{Process: process, Spec: messages.ExecSpec{Process: specs.Process{Args: []string{"true"}}}, Stdio: stdio}
+	case 7, 8, 9, 10:
+		return messages.Start{Process: process}
+	case 11:
+		signal := pickOne(d, []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM})
+		return messages.Kill{Process: process, Signal: signal, All: process.IsInit() && d.one(2)}
+	case 12:
+		return messages.Resize{Process: process, Size: messages.WindowSize{Cols: 80, Rows: 24}}
+	case 13:
+		return messages.CloseIO{Process: process}
+	case 14:
+		return messages.Pause{Container: c}
+	case 15:
+		return messages.Resume{Container: c}
+	case 16:
+		return messages.Update{Container: c, Resources: &messages.Resources{}}
+	case 17:
+		return messages.Checkpoint{Container: c, ImagePath: "/i", LeaveRunning: true}
+	case 18:
+		return messages.State{Process: process}
+	case 19:
+		return messages.Wait{Process: process}
+	case 20, 21:
+		return messages.Delete{Process: process}
+	case 22:
+		return pickOne(d, []messages.AnyCommand{messages.Pids{Container: c}, messages.Connect{Container: c}, messages.Stats{Container: c}})
+	}
+	if d.one(8) {
+		return messages.Shutdown{Now: d.one(2)}
+	}
+	return messages.Info{}
+}
+
+// stall is a driver that answers nothing any more: every command whose outcome
+// is not somebody's exit is answered all the same.
+func (w *world) stall() {
+	for more := true; more; {
+		w.settle()
+		more = len(w.timers) > 0
+		w.expire()
+		for _, f := range w.host.calls {
+			if !f.late && !f.from.ended {
+				w.host.timeOut(f)
+				more = true
+			}
+		}
+		more = more || len(w.busy()) > 0
+	}
+	for _, a := range w.outstanding() {
+		switch a.cmd.(type) {
+		case messages.Wait, messages.Delete, messages.Shutdown:
+		default:
+			if !w.ruined {
+				w.fail("%s %s is not answered although the driver hangs", a.cmd.Verb(), a.cmd.Target())
+			}
+		}
+	}
+}
+
+// finish ends everything: the driver answers, and what is killed dies.
+func (w *world) finish() {
+	for _, n := range w.nodes {
+		n.faulty = false
+	}
+	shutdowns := 0
+	for round := 0; ; round++ {
+		w.settle()
+		if w.quiet() {
+			if w.dir.state.(Directory).Phase == Left && len(w.outstanding()) == 0 {
+				break
+			}
+			if shutdowns++; shutdowns > 4 {
+				w.stuck()
+			}
+			w.ask(messages.Shutdown{Now: true})
+			continue
+		}
+		for _, j := range w.host.jobs {
+			w.host.finish(j)
+		}
+		w.host.jobs = nil
+		for _, f := range slices.Clone(w.host.calls) {
+			if !f.done {
+				w.host.carryOut(f, false)
+			}
+			w.host.giveBack(f)
+		}
+		for _, g := range w.host.living() {
+			if g.dying && g.alive {
+				w.host.die(g)
+			}
+		}
+		if round > 50 {
+			w.expire()
+		}
+	}
+	w.orders.complete()
+	if !w.ruined && len(w.nodes) != 2 {
+		w.fail("actors are left: %s", w.names())
+	}
+	for _, g := range w.host.order {
+		w.fail("%s is left on the host, alive: %t", g.id, g.alive)
+	}
+}
+
+// quiet tells that nothing will happen unless somebody asks.
+func (w *world) quiet() bool {
+	return len(w.busy()) == 0 && len(w.host.calls) == 0 && len(w.host.jobs) == 0 && len(w.timers) == 0 &&
+		!slices.ContainsFunc(w.host.living(), func(g *guest) bool { return g.dying })
+}
+
+func (w *world) names() []string {
+	var names []string
+	for _, n := range w.nodes {
+		names = append(names, n.name)
+	}
+	return names
+}
+
+func (w *world) stuck() {
+	for _, n := range w.nodes {
+		w.log = append(w.log, n.name)
+		switch m := n.state.(type) {
+		case Container:
+			w.log = append(w.log, "  container "+m.Phase.String()+", init "+m.Init.Phase.String())
+		case Process:
+			w.log = append(w.log, "  exec "+m.Phase.String())
+		}
+	}
+	for _, a := range w.outstanding() {
+		w.log = append(w.log, "waits: "+a.cmd.Verb()+" "+a.cmd.Target().String())
+	}
+	w.fail("the runtime does not end")
+}
+
+// everything is a walk over the whole tree: pods, faults, panics and losses.
+var everything = play{
+	containers: []messages.ContainerID{"a", "b", "c"}, execs: []messages.ExecID{"x", "y"},
+	sandboxes: []messages.SandboxID{"s", "", "t"}, faults: true, panics: true,
+}
+
+// oneContainer is a walk over a container and its execs.
+var oneContainer = play{
+	containers: []messages.ContainerID{"c"}, execs: []messages.ExecID{"x", "y", "z"}, sandboxes: []messages.SandboxID{""},
+	faults: true,
+}
+
+// walk takes a world from its beginning to its end.
+func walk(t testing.TB, d *dice, p play, steps int) int {
+	w := newWorld(t, d, tight)
+	for i := 0; i < steps && !d.over(); i++ {
+		w.act(p)
+	}
+	if d.one(4) {
+		w.stall()
+	}
+	w.finish()
+	return w.steps
+}
+
+// TestWalk plays a great many worlds from seeds.
+// One that fails is replayed by its name: go test -v -run 'TestWalk/container/17$'.
+func TestWalk(t *testing.T) {
+	for name, p := range map[string]play{"container": oneContainer, "tree": everything} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(300) {
+				t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { walk(t, seeded(seed), p, 400) })
+			}
+		})
+	}
+}
+
+func signalText(s syscall.Signal) string {
+	if name, ok := map[syscall.Signal]string{syscall.SIGKILL: "KILL", syscall.SIGTERM: "TERM"}[s]; ok {
+		return name
+	}
+	return strconv.Itoa(int(s))
+}
