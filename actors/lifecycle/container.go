@@ -22,6 +22,8 @@ type Container struct {
 	savedFrom Phase
 	// ending: it is to be deleted as soon as it has stopped.
 	ending bool
+	// starved: memory ran out before the container was told of.
+	starved bool
 	// deletion is the init's call to the driver, held until the execs are
 	// released.
 	deletion  *Call
@@ -155,6 +157,11 @@ func (c *Container) delegate(in Input, out *[]Effect) {
 		case Deleted:
 			c.Phase = Released
 			*out = append(*out, e)
+		case Made:
+			*out = append(*out, e)
+			if c.starved {
+				*out = append(*out, Publish{Event: messages.ContainerOOM{Container: c.Init.ID.Container}})
+			}
 		case Call:
 			if _, isDelete := e.Do.(DoDelete); isDelete && len(c.execs) > 0 {
 				c.clear(e, out)

@@ -298,6 +298,10 @@ func (c *Container) onDeleteFailed(in Input, out *[]Effect) {
 }
 
 func (c *Container) onOOM(_ Input, out *[]Effect) {
+	if c.Init.Phase == Creating {
+		c.starved = true
+		return
+	}
 	*out = append(*out, Publish{Event: messages.ContainerOOM{Container: c.Init.ID.Container}})
 }
 
@@ -395,6 +399,14 @@ func (c *Container) onDeleted(in Input, out *[]Effect) {
 	}
 	*out = append(*out, Retire{Child: string(e.id.Exec)})
 	c.free(e)
+	c.missing(out)
+}
+
+// missing takes up what waited for an exec that is freed: one that was deleted
+// before its Start arrived is still counted as starting.
+func (c *Container) missing(out *[]Effect) {
+	c.quiet(out)
+	c.drained(out)
 	c.cleared(out)
 }
 
@@ -417,10 +429,9 @@ func (c *Container) onLost(in Input, out *[]Effect) {
 	if e.stage == running {
 		*out = append(*out, Publish{Event: lostExit(e.id, e.pids, l)})
 	}
+	*out = append(*out, Retire{Child: string(e.id.Exec)})
 	c.free(e)
-	c.quiet(out)
-	c.drained(out)
-	c.cleared(out)
+	c.missing(out)
 }
 
 // lostExit is the exit that a parent tells for a child that can not.

@@ -108,7 +108,7 @@ func init() {
 		onC(onStarted, rule[Container]{"note its pids", []Phase{Pausing, Saving}, (*Container).onStarted}, always...),
 		onC(onFailed, rule[Container]{"note it; closing: the init's exit may be due", []Phase{Pausing, Saving, Closed, Clearing}, (*Container).onFailed}, always...),
 		onC(onExited, rule[Container]{"note it; closing: the init's exit may be due", []Phase{Closed, Clearing}, (*Container).onExited}, always...),
-		onC(onDeleted, rule[Container]{"free the id, then reply", nil, (*Container).onDeleted}, always...),
+		onC(onDeleted, rule[Container]{"free the id, then reply; closing: the init's exit may be due", []Phase{Pausing, Saving, Closed, Clearing}, (*Container).onDeleted}, always...),
 		onC(onCrashed, rule[Container]{"kill it", nil, (*Container).onCrashed}, always...),
 		onC(onLost, rule[Container]{"kill it, tell an unknown exit in its place", []Phase{Pausing, Saving, Closed, Clearing}, (*Container).onLost}, always...),
 		onC(onUnresponsive, rule[Container]{"pass it on", nil, (*Container).onUnresponsive}, always...),

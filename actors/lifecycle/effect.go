@@ -60,7 +60,7 @@ type (
 	Pass struct{}
 
 	// Retire lets the actor of a child end: the child has told that it is
-	// Deleted, and nothing more is forwarded to it.
+	// Deleted, or it is lost, and nothing more is forwarded to it.
 	Retire struct{ Child string }
 
 	// SetDrainTimer asks for a [DrainExpired] after the drain time-out.

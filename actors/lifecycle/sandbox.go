@@ -267,7 +267,7 @@ func (s *Sandbox) onLost(in Input, out *[]Effect) {
 		s.feels(messages.HealthOver, out)
 	}
 	delete(s.containers, r.id.Container)
-	*out = append(*out, Deleted{Process: r.id})
+	*out = append(*out, Retire{Child: string(r.id.Container)}, Deleted{Process: r.id})
 	s.rootless(r.id, out)
 }
 
@@ -275,6 +275,12 @@ func (s *Sandbox) onAbandon(in Input, out *[]Effect) {
 	a := in.(Abandon)
 	// A Create that is postponed goes on: its container may be wanted by now
 	// only to be deleted, but a Create that is taken up is never undone.
+	s.postponed = slices.Clone(s.postponed)
+	for i := range s.postponed {
+		if s.postponed[i].Asker == a.Asker {
+			s.postponed[i].Asker = nil
+		}
+	}
 	if _, ok := s.containers[a.Process.Container]; ok {
 		*out = append(*out, Forward{To: string(a.Process.Container), In: a})
 	}
