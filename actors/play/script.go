@@ -34,10 +34,10 @@ type Directive struct {
 	Expected string
 
 	step step
-	// first is the index in Script.lines of the directive line, outputFirst
-	// that of the line after the first Separator, outputEnd that of the first
-	// line that is no longer output: the blank line, or the end of the file.
-	first, outputFirst, outputEnd int
+	// outputFirst is the index in Script.lines of the line after the first
+	// separator, outputEnd that of the first line that is no longer output: the
+	// blank line, or the end of the file.
+	outputFirst, outputEnd int
 }
 
 // Lines says where in [Script.Lines] its output stands: the index of the first

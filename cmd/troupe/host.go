@@ -147,12 +147,13 @@ func (h *host) open(network bundle.Network, log *slog.Logger) (*session, error) 
 	return s, nil
 }
 
-// privateDir is short: the paths of runsc's sockets in it have at most 107
+// privateDir is a new folder with the number of this process in its name, so
+// that what a kill left behind can be told. It is short: the paths of runsc's sockets in it have at most 107
 // characters (unix(7)).
 func privateDir() (string, error) {
 	const base = "/run/troupe"
 	if err := os.MkdirAll(base, 0o711); err == nil {
-		if dir, err := os.MkdirTemp(base, "cli-"); err == nil {
+		if dir, err := os.MkdirTemp(base, fmt.Sprintf("cli-%d-", os.Getpid())); err == nil {
 			return dir, nil
 		}
 	}

@@ -78,7 +78,9 @@ func playFiles(cmd *cobra.Command, h *host, f *playFlags, files []string) error 
 		}
 		scripts = append(scripts, script)
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	// SIGPIPE too: uncaught, a reader that goes away (play FILE | head) would end
+	// us and leave the sandbox.
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	differs := false
 	for _, script := range scripts {

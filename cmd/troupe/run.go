@@ -246,7 +246,7 @@ func attach(ctx context.Context, s *session, log *slog.Logger, create messages.C
 	signals := watchSignals(cancel)
 	defer signals.stop()
 
-	tty, err := openConsole(terminal)
+	tty, err := attachStreams(terminal)
 	if err != nil {
 		return exitNotRun, err
 	}

@@ -92,7 +92,7 @@ func (s *signals) raise(number syscall.Signal) {
 }
 
 // forward sends signals to the command from now on, until stop.
-func (s *signals) forward(ctx context.Context, rt *session, log *slog.Logger, to messages.Process, tty *console) {
+func (s *signals) forward(ctx context.Context, rt *session, log *slog.Logger, to messages.Process, tty *attached) {
 	close(s.created)
 	go func() {
 		ends := 0

@@ -14,18 +14,18 @@ import (
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-// console is this program's side of the command's streams.
-type console struct {
+// attached is this program's side of the command's streams.
+type attached struct {
 	// terminal: the command has one of its own.
 	terminal bool
 	// before is our terminal's state, nil where we have none.
 	before *term.State
 }
 
-// openConsole makes our terminal transparent for that of the command, which
+// attachStreams makes our terminal transparent for that of the command, which
 // echoes, edits lines and turns keys into signals by itself.
-func openConsole(terminal bool) (*console, error) {
-	c := &console{terminal: terminal}
+func attachStreams(terminal bool) (*attached, error) {
+	c := &attached{terminal: terminal}
 	if !terminal || !isTerminal(os.Stdin) {
 		return c, nil
 	}
@@ -38,14 +38,14 @@ func openConsole(terminal bool) (*console, error) {
 }
 
 // restore gives the terminal back as it was.
-func (c *console) restore() {
+func (c *attached) restore() {
 	if c.before != nil {
 		_ = term.Restore(int(os.Stdin.Fd()), c.before)
 	}
 }
 
 // size is that of our terminal; the zero value if there is none.
-func (c *console) size() messages.WindowSize {
+func (c *attached) size() messages.WindowSize {
 	for _, f := range []*os.File{os.Stdin, os.Stdout} {
 		if cols, rows, err := term.GetSize(int(f.Fd())); err == nil {
 			return messages.WindowSize{Cols: uint16(cols), Rows: uint16(rows)}
@@ -55,7 +55,7 @@ func (c *console) size() messages.WindowSize {
 }
 
 // stdio are our streams as those of the command.
-func (c *console) stdio(s *signals) messages.Stdio {
+func (c *attached) stdio(s *signals) messages.Stdio {
 	out := messages.Stdio{
 		Terminal: c.terminal,
 		Pipes:    messages.Pipes{Stdin: os.Stdin, Stdout: output{os.Stdout, s}},

@@ -1,0 +1,108 @@
+# Every target works on a fresh machine with Go, make and root; what else it
+# needs it builds into bin/, pinned, or installs.
+
+BIN := $(CURDIR)/bin
+GO  ?= go
+
+.DEFAULT_GOAL := help
+
+# containerd, its rivals, and the shim's place on a machine.
+-include containerd.mk
+
+GVISOR_VERSION      ?= v0.0.0-20260905035102-160fafc42237
+STATICCHECK_VERSION := v0.8.2
+
+# How long `make fuzz` spends on each target.
+FUZZTIME  ?= 10s
+# Which tests: make test RUN=TestPlay
+RUN       ?= .
+TESTTIME  ?= 20m
+BENCHTIME ?= 1s
+
+# Tests find their runsc by this.
+export TROUPE_RUNSC ?= $(BIN)/runsc
+
+.PHONY: help build run test race lint fuzz bench cover clean packages
+
+## help: this list
+help:
+	@sed -n 's/^## \([a-z-]*\): /\1|/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '  make %-18s %s\n' "$$target" "$$text"; done
+
+## build: the program, into bin/troupe
+build:
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/troupe ./cmd/troupe
+
+## run: play a demonstration in a real sandbox
+run: build bin/runsc
+	@echo
+	@bin/troupe play cmd/troupe/demo.play
+
+## test: every test, those against real runsc too, and the actors' with the race detector
+test: packages bin/runsc
+	$(GO) test -timeout $(TESTTIME) -run '$(RUN)' ./...
+	$(GO) test -timeout $(TESTTIME) -run '$(RUN)' -race ./messages/... ./actors/...
+
+## race: every test with the race detector
+race: packages bin/runsc
+	$(GO) test -timeout $(TESTTIME) -run '$(RUN)' -race ./...
+
+## lint: gofmt, go vet and staticcheck
+lint: bin/staticcheck
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l) && \
+		if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	bin/staticcheck ./...
+
+## fuzz: each fuzz target for FUZZTIME=10s
+fuzz:
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -run '^$$' -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+## bench: the benchmarks of bench/, BENCHTIME=1s each
+bench: bin/runsc
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./bench/...
+
+## cover: the tests' coverage, in bin/cover.html
+cover: packages bin/runsc
+	$(GO) test -timeout $(TESTTIME) -coverpkg=./... -coverprofile bin/cover.out ./...
+	$(GO) tool cover -html bin/cover.out -o bin/cover.html
+	@$(GO) tool cover -func bin/cover.out | tail -1
+
+## clean: remove what was built
+clean:
+	rm -rf bin
+	$(GO) clean -testcache
+
+# What tests need of the machine: busybox for root file systems, and a C
+# compiler for the race detector.
+packages:
+	@set -e; missing=""; \
+	command -v busybox >/dev/null || missing="$$missing busybox-static"; \
+	command -v cc >/dev/null || command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "please install:$$missing"; exit 1; }; \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+# A stamp with the version in its name: another version builds anew. Without
+# cgo, or runsc could not run itself in its empty root.
+bin/runsc: bin/.runsc-$(GVISOR_VERSION)
+	CGO_ENABLED=0 GOBIN=$(BIN) $(GO) install gvisor.dev/gvisor/runsc@$(GVISOR_VERSION)
+	@touch $@
+
+bin/staticcheck: bin/.staticcheck-$(STATICCHECK_VERSION)
+	GOBIN=$(BIN) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	@touch $@
+
+bin/.runsc-$(GVISOR_VERSION):
+	@mkdir -p bin && rm -f bin/.runsc-* && touch $@
+
+bin/.staticcheck-$(STATICCHECK_VERSION):
+	@mkdir -p bin && rm -f bin/.staticcheck-* && touch $@
