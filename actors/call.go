@@ -25,7 +25,7 @@ func (rt *Runtime) call(self *actor.PID, c lifecycle.Call) {
 			Kind: messages.DeadlineExceeded, Op: c.Do.Verb(), Process: c.Target.Process,
 			Err:  fmt.Errorf("the runtime has not answered for %v", timeout+grace),
 			Hint: "the sandbox may hang; kill its container with SIGKILL",
-		}})
+		}, Overdue: true})
 	})
 	rt.world.Go(func() {
 		ctx, cancel := context.WithTimeout(rt.ctx, timeout)

@@ -35,11 +35,10 @@ type shell[M any, P machine[M]] struct {
 	// calls counts the calls to the driver that have not returned.
 	calls int
 	// retired: the parent sends nothing more; the actor ends when no call can
-	// come back to it.
+	// come back to it or to a child.
 	retired bool
-	// crashed: a step has panicked, and the machine was told.
-	crashed bool
-	// lost: the machine can not even be told. All it does is answer.
+	// lost: the machine can not go on, and the parent stands in for it. All it
+	// does is answer.
 	lost bool
 }
 
@@ -80,6 +79,9 @@ func (s *shell[M, P]) Receive(ctx actor.Context) {
 	case retire:
 		s.retired = true
 		s.endIfDone(ctx)
+	case *actor.Terminated: // a child has ended
+		s.tellIfLost(ctx)
+		s.endIfDone(ctx)
 	}
 }
 
@@ -88,22 +90,20 @@ func (r *request) answer(a lifecycle.Reply) { r.reply <- a }
 // take runs one input through the machine.
 func (s *shell[M, P]) take(ctx actor.Context, in lifecycle.Input) {
 	if s.lost {
-		s.refuse(in, "its actor failed")
+		s.drop(in, "its actor failed")
 		return
 	}
-	if reason := s.advance(ctx, in); reason != "" {
-		s.crash(ctx, in, reason)
+	if stepped, reason := s.advance(ctx, in); reason != "" {
+		s.crash(ctx, in, stepped, reason)
 	}
 }
 
 // advance steps the machine and runs the effects. It returns why it panicked,
 // or "". A step that panics leaves the state as it was; an effect that panics
 // does not keep the others from being run.
-func (s *shell[M, P]) advance(ctx actor.Context, in lifecycle.Input) string {
-	reason := s.step(in)
-	if reason != "" {
-		s.refuse(in, reason)
-	}
+func (s *shell[M, P]) advance(ctx actor.Context, in lifecycle.Input) (stepped bool, reason string) {
+	reason = s.step(in)
+	stepped = reason == ""
 	for _, e := range s.effects {
 		if r := s.runGuarded(ctx, in, e); r != "" {
 			reason = r
@@ -111,7 +111,7 @@ func (s *shell[M, P]) advance(ctx actor.Context, in lifecycle.Input) string {
 	}
 	clear(s.effects) // so that the list keeps nothing alive
 	s.effects = s.effects[:0]
-	return reason
+	return stepped, reason
 }
 
 // step is the machine's, with the state restored if it panics.
@@ -167,7 +167,18 @@ func (s *shell[M, P]) panicked(at, r any) string {
 	return fmt.Sprintf("panic in the actor of %s at %T: %v", s.name, at, r)
 }
 
-// refuse answers the asker of an input that could not be taken.
+// drop gives up an input that the machine could not take. Those who wait for
+// what is in it are answered.
+func (s *shell[M, P]) drop(in lifecycle.Input, reason string) {
+	s.refuse(in, reason)
+	if d, ok := in.(lifecycle.Deleted); ok {
+		for _, r := range d.Replies {
+			r.To.(*request).answer(r)
+		}
+	}
+}
+
+// refuse answers the asker of a command that could not be taken.
 func (s *shell[M, P]) refuse(in lifecycle.Input, reason string) {
 	c, ok := in.(lifecycle.Command)
 	if !ok || c.Asker == nil {
@@ -178,22 +189,49 @@ func (s *shell[M, P]) refuse(in lifecycle.Input, reason string) {
 	})
 }
 
-// crash tells the machine that its actor panicked: it answers its askers, and
-// the parent kills what stands behind it. If it panics again over what the host
-// tells, the parent is told that it is lost.
-func (s *shell[M, P]) crash(ctx actor.Context, in lifecycle.Input, reason string) {
-	_, isCommand := in.(lifecycle.Command)
-	if s.crashed && isCommand {
+// crash tells the machine that its actor panicked over an input: it answers its
+// askers, and the parent kills what stands behind it. A command is refused. What
+// the host or another actor told is taken again, since it is told only once: an
+// exit that is not taken would be lost.
+func (s *shell[M, P]) crash(ctx actor.Context, in lifecycle.Input, stepped bool, reason string) {
+	_, second := s.advance(ctx, lifecycle.Crash{Reason: reason, Input: in})
+	if _, isCommand := in.(lifecycle.Command); !stepped && !isCommand && second == "" {
+		stepped, second = s.advance(ctx, in)
+	}
+	if !stepped {
+		s.drop(in, reason)
+	}
+	if second != "" {
+		s.lose(ctx)
+	}
+}
+
+// lose gives up the machine of a process or container that panicked twice. Its
+// children end before its parent is told, so that their exits come before the
+// one that the parent tells. Nobody stands in for a sandbox or the directory:
+// they go on with the state that they had.
+func (s *shell[M, P]) lose(ctx actor.Context) {
+	if s.self.Number == 0 || s.lost {
 		return
 	}
-	if !s.crashed {
-		s.crashed = true
-		if s.advance(ctx, lifecycle.Crash{Reason: reason}) == "" {
-			return
-		}
-	}
 	s.lost = true
-	if s.parent != nil {
+	reason := "the actor of its container failed"
+	for id, c := range s.children {
+		delete(s.children, id)
+		ctx.Send(s.rt.reaper, disown{process: c.self})
+		ctx.Send(c.pid, lifecycle.Doom{Reason: reason})
+		ctx.Send(c.pid, lifecycle.Expire{At: s.rt.world.Now()})
+		ctx.Send(c.pid, lifecycle.Crash{Reason: reason})
+	}
+	for _, pid := range ctx.Children() {
+		ctx.Poison(pid)
+	}
+	s.tellIfLost(ctx)
+}
+
+// tellIfLost tells the parent that the machine is lost, once no child is left.
+func (s *shell[M, P]) tellIfLost(ctx actor.Context) {
+	if s.lost && !s.retired && len(ctx.Children()) == 0 {
 		ctx.Send(s.parent, lifecycle.Lost{Process: s.self, At: s.rt.world.Now()})
 	}
 }
@@ -262,9 +300,11 @@ func (s *shell[M, P]) part(ctx actor.Context, id string) {
 	ctx.Send(child.pid, retire{})
 }
 
-// endIfDone ends the actor once nothing can come to it any more.
+// endIfDone ends the actor once nothing can come to it any more. It stays for a
+// child that waits for a call, since the library ends children with it: what the
+// call makes too late has to be discarded.
 func (s *shell[M, P]) endIfDone(ctx actor.Context) {
-	if s.retired && s.calls == 0 {
+	if s.retired && s.calls == 0 && len(ctx.Children()) == 0 {
 		ctx.Stop(ctx.Self())
 	}
 }

@@ -56,8 +56,14 @@ func (h *host) newPIDs() messages.PIDs {
 }
 
 // create makes a container from the command of its bundle. A bundle that does
-// not exist gives one that sleeps, for tests that need no command.
+// not exist gives one that sleeps, for tests that need no command. Like runsc,
+// the host knows containers by their id alone.
 func (h *host) create(id messages.Incarnation, c messages.Create) (messages.PIDs, error) {
+	for other := range h.processes {
+		if other.Process == id.Process {
+			return messages.PIDs{}, refuse("create", id, messages.AlreadyExists, "the host has a container of that id")
+		}
+	}
 	spec, err := readCommand(c.Bundle)
 	if err != nil {
 		return messages.PIDs{}, refuse("create", id, messages.InvalidArgument, err.Error())

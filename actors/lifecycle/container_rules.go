@@ -49,6 +49,9 @@ func (c *Container) begin(cmd Command, to Phase, do Do, out *[]Effect) {
 		c.Init.refuse(cmd, messages.FailedPrecondition, "the container does not run", "start it first", out)
 		return
 	}
+	if c.Init.exhausted(cmd, out) {
+		return
+	}
 	if c.starting > 0 {
 		// An exec that starts in a container that is being paused would hang.
 		c.postpone(cmd, out)
@@ -76,7 +79,7 @@ func (c *Container) onCheckpoint(in Input, out *[]Effect) {
 // answer ends a call of the container and answers its asker.
 func (c *Container) answer(in Input, r messages.Reply, out *[]Effect) {
 	a := in.(Answer)
-	asked := c.Init.finish(a.Op)
+	asked := c.Init.finish(a)
 	if a.Err != nil {
 		fail(asked.asker, a.Err, out)
 		if messages.KindOf(a.Err) == messages.DeadlineExceeded {
@@ -133,7 +136,7 @@ func (c *Container) onCheckpointFailed(in Input, out *[]Effect) {
 
 func (c *Container) onAnswerOver(in Input, out *[]Effect) {
 	a := in.(Answer)
-	asked := c.Init.finish(a.Op)
+	asked := c.Init.finish(a)
 	if asked.asker != nil {
 		c.refuseStopped(Command{Asker: asked.asker, Cmd: asked.cmd}, out)
 	}

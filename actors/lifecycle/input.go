@@ -40,6 +40,9 @@ type (
 		PIDs  messages.PIDs
 		Usage messages.Usage
 		Err   error
+		// Overdue: the call has not returned by its deadline. Another Answer
+		// comes when it does.
+		Overdue bool
 	}
 
 	// Exit tells that the process is gone.
@@ -61,8 +64,12 @@ type (
 	// Drained tells an init whose exit is known that its execs are gone.
 	Drained struct{}
 
-	// Crash tells a machine that its actor panicked.
-	Crash struct{ Reason string }
+	// Crash tells a machine that its actor panicked, and over which input, if
+	// it was its own.
+	Crash struct {
+		Reason string
+		Input  Input
+	}
 
 	// DrainExpired tells a container that its execs took too long to end.
 	DrainExpired struct{ At time.Time }

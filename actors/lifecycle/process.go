@@ -68,8 +68,11 @@ type Process struct {
 	making Op
 	made   bool
 
-	lastOp    Op
-	calls     []call
+	lastOp Op
+	calls  []call
+	// overdue are calls that were answered for and have not returned. They
+	// count against Limits.Calls, since each holds a goroutine.
+	overdue   []Op
 	waiters   []Asker
 	postponed []Command
 	deleters  []Asker
@@ -175,9 +178,12 @@ func (p *Process) begin(c call, out *[]Effect) {
 }
 
 // finish takes the call that an answer belongs to off the list.
-func (p *Process) finish(op Op) call {
-	i := p.call(op)
+func (p *Process) finish(a Answer) call {
+	i := p.call(a.Op)
 	c := p.calls[i]
+	if a.Overdue {
+		p.overdue = append(slices.Clip(p.overdue), a.Op)
+	}
 	p.calls = slices.Delete(slices.Clone(p.calls), i, i+1)
 	return c
 }

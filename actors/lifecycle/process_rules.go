@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/troupe-run/troupe/messages"
@@ -53,7 +54,7 @@ func (p *Process) onCreate(in Input, out *[]Effect) {
 
 func (p *Process) onCreateOK(in Input, out *[]Effect) {
 	a := in.(Answer)
-	c := p.finish(a.Op)
+	c := p.finish(a)
 	p.made = true
 	if p.doom != "" {
 		*out = append(*out, Discard{Target: p.ID})
@@ -77,7 +78,7 @@ func (p *Process) onCreateOK(in Input, out *[]Effect) {
 
 func (p *Process) onCreateFailed(in Input, out *[]Effect) {
 	a := in.(Answer)
-	c := p.finish(a.Op)
+	c := p.finish(a)
 	var replies []Reply
 	if c.asker != nil {
 		replies = append(replies, Reply{To: c.asker, Err: a.Err})
@@ -112,7 +113,7 @@ func (p *Process) onStart(in Input, out *[]Effect) {
 
 func (p *Process) onStartOK(in Input, out *[]Effect) {
 	a := in.(Answer)
-	c := p.finish(a.Op)
+	c := p.finish(a)
 	p.Phase, p.made = Running, true
 	var started messages.Event = messages.ContainerStarted{Container: p.ID.Container, PIDs: p.PIDs}
 	if !p.IsInit() {
@@ -131,7 +132,7 @@ func (p *Process) onStartOK(in Input, out *[]Effect) {
 
 func (p *Process) onStartFailed(in Input, out *[]Effect) {
 	a := in.(Answer)
-	c := p.finish(a.Op)
+	c := p.finish(a)
 	p.breakDown(a.Err, out)
 	fail(c.asker, a.Err, out)
 	if p.IsInit() {
@@ -165,17 +166,39 @@ func (p *Process) willNotRun(err error) error {
 func (p *Process) onKill(in Input, out *[]Effect) {
 	c := in.(Command)
 	k := c.Cmd.(messages.Kill)
+	if p.IsInit() && k.Signal == syscall.SIGKILL && p.inFlight() >= p.config.Calls && !p.killsSandbox() {
+		// Calls that hang must not keep an init from being killed.
+		p.begin(call{do: DoKillSandbox{}, asker: c.Asker, cmd: c.Cmd}, out)
+		return
+	}
 	p.ask(c, DoKill{Signal: k.Signal, All: k.All}, out)
+}
+
+func (p *Process) killsSandbox() bool {
+	return slices.ContainsFunc(p.calls, func(c call) bool {
+		_, ok := c.do.(DoKillSandbox)
+		return ok
+	})
 }
 
 // ask calls the driver for an asker.
 func (p *Process) ask(c Command, do Do, out *[]Effect) {
-	if len(p.calls) >= p.config.Calls {
-		p.refuse(c, messages.ResourceExhausted, fmt.Sprintf("%d calls for it are under way already", len(p.calls)),
-			"wait for their answers", out)
-		return
+	if !p.exhausted(c, out) {
+		p.begin(call{do: do, asker: c.Asker, cmd: c.Cmd}, out)
 	}
-	p.begin(call{do: do, asker: c.Asker, cmd: c.Cmd}, out)
+}
+
+// inFlight is how many calls to the driver have not returned.
+func (p *Process) inFlight() int { return len(p.calls) + len(p.overdue) }
+
+// exhausted refuses a command that would be one call to the driver too many.
+func (p *Process) exhausted(c Command, out *[]Effect) bool {
+	n := p.inFlight()
+	if n < p.config.Calls {
+		return false
+	}
+	p.refuse(c, messages.ResourceExhausted, fmt.Sprintf("%d calls for it are under way already", n), "wait for their answers", out)
+	return true
 }
 
 func (p *Process) onKillUnstarted(in Input, out *[]Effect) {
@@ -281,6 +304,10 @@ func (p *Process) onWaitStopped(in Input, out *[]Effect) {
 
 func (p *Process) onDelete(in Input, out *[]Effect) {
 	c := in.(Command)
+	// The machine's own Delete has no asker, and is made whatever hangs.
+	if c.Asker != nil && p.exhausted(c, out) {
+		return
+	}
 	p.Phase = Deleting
 	p.deleters = []Asker{c.Asker}
 	p.begin(call{do: DoDelete{}, cmd: c.Cmd}, out)
@@ -306,13 +333,13 @@ func (p *Process) onDeleteAgain(in Input, out *[]Effect) {
 }
 
 func (p *Process) onDeleteOK(in Input, out *[]Effect) {
-	p.finish(in.(Answer).Op)
+	p.finish(in.(Answer))
 	p.released(out)
 }
 
 func (p *Process) onDeleteFailed(in Input, out *[]Effect) {
 	a := in.(Answer)
-	p.finish(a.Op)
+	p.finish(a)
 	if p.dropped {
 		// Its container is deleted next, and with it what is left of this.
 		p.released(out)
@@ -439,7 +466,7 @@ func (p *Process) onDoomStarting(in Input, out *[]Effect) {
 // giveUp ends the start of an exec before its call has returned. If the call
 // makes a process after all, onLateAnswer discards it.
 func (p *Process) giveUp(out *[]Effect) {
-	c := p.finish(p.making)
+	c := p.finish(Answer{Op: p.making, Overdue: true})
 	err := &messages.Error{Kind: messages.FailedPrecondition, Op: "start", Process: p.ID.Process, Err: messages.Text(p.doom)}
 	p.held = nil
 	p.breakDown(err, out)
@@ -464,6 +491,11 @@ func (p *Process) onCrash(in Input, out *[]Effect) {
 		calls[i] = c
 	}
 	p.calls = calls
+	if p.Phase == Creating && p.making == 0 {
+		// It panicked over the Create itself: there is nothing to kill.
+		p.release(nil, out)
+		return
+	}
 	if !p.IsInit() {
 		// Its container may count on a Start that it will not take.
 		switch p.Phase {
@@ -481,7 +513,7 @@ func (p *Process) onCrash(in Input, out *[]Effect) {
 func (p *Process) onAbandon(in Input, _ *[]Effect) { p.forget(in.(Abandon).Asker) }
 
 func (p *Process) onCallOK(in Input, out *[]Effect) {
-	c := p.finish(in.(Answer).Op)
+	c := p.finish(in.(Answer))
 	switch c.cmd.(type) {
 	case messages.Kill:
 		reply(c.asker, messages.Killed{Process: p.ID.Process}, out)
@@ -494,7 +526,7 @@ func (p *Process) onCallOK(in Input, out *[]Effect) {
 
 func (p *Process) onCallFailed(in Input, out *[]Effect) {
 	a := in.(Answer)
-	c := p.finish(a.Op)
+	c := p.finish(a)
 	kind := messages.KindOf(a.Err)
 	if kind == messages.DeadlineExceeded {
 		*out = append(*out, Unresponsive{Process: p.ID})
@@ -518,6 +550,7 @@ func (p *Process) escalates(c call, kind error) bool {
 
 func (p *Process) onLateAnswer(in Input, out *[]Effect) {
 	a := in.(Answer)
+	p.overdue = slices.DeleteFunc(slices.Clone(p.overdue), func(op Op) bool { return op == a.Op })
 	if a.Err == nil && a.Op == p.making && !p.made {
 		p.made = true
 		*out = append(*out, Discard{Target: p.ID})

@@ -112,6 +112,6 @@ func init() {
 		on(onDrained, rule[Process]{"tell the exit", []Phase{Stopped, Deleting}, (*Process).onDrained}, Draining),
 		on(onDrained, nothing, Creating, Created, Starting, Running, Stopped, Broken, Deleting, Released),
 
-		on(onCrash, rule[Process]{"answer every asker with the error, have the parent kill it", []Phase{Broken}, (*Process).onCrash}, always...),
+		on(onCrash, rule[Process]{"answer every asker with the error, have the parent kill it; not created yet: release", []Phase{Broken, Released}, (*Process).onCrash}, always...),
 	})
 }

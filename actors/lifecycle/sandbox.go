@@ -303,4 +303,11 @@ func (s *Sandbox) onCrash(in Input, out *[]Effect) {
 	for _, c := range waiting {
 		s.undo(c, messages.Internal, in.(Crash).Reason, "this is a defect: please report it", out)
 	}
+	// The directory has counted in the container of a Create that panicked here.
+	if c, ok := in.(Crash).Input.(Command); ok && s.kind(c) == cmdCreate {
+		id := messages.Incarnation{Process: c.Cmd.Target(), Number: c.Number}
+		if _, made := s.known(id); !made {
+			*out = append(*out, Deleted{Process: id})
+		}
+	}
 }
