@@ -120,6 +120,8 @@ func (c Config) spec() (*specs.Spec, error) {
 			// `runsc update` takes what it is not told from here, and needs it
 			// to be there (runsc/cmd/update.go).
 			Resources: &specs.LinuxResources{Memory: &specs.LinuxMemory{}},
+			// runsc's default is the id alone, which two programs would share.
+			CgroupsPath: fmt.Sprintf("/troupe-%d-%s", os.Getpid(), c.Container),
 		},
 	}
 	if c.Memory > 0 {
