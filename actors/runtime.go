@@ -31,6 +31,9 @@ type Options struct {
 	world world // nil: the real one
 	// fault, where it is set, is called before every step: a test panics in it.
 	fault func(actor string, in lifecycle.Input)
+	// sabotage, where it is set, changes what a step has led to: a test of the
+	// simulation's checker builds its defects with it.
+	sabotage func(actor string, effects []lifecycle.Effect) []lifecycle.Effect
 }
 
 // Timeouts bound the calls to the driver, each from when it begins. Zero is the
@@ -108,6 +111,7 @@ func New(o Options) (*Runtime, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	rt := &Runtime{
 		options: o, log: o.Logger, world: o.world, ctx: ctx, stop: stop,
+		system:    newSystem(o.Logger),
 		admission: make(chan struct{}, o.Limits.Commands),
 		requests:  sync.Pool{New: newRequest},
 		ending:    make(chan struct{}, 1),
@@ -135,7 +139,6 @@ func New(o Options) (*Runtime, error) {
 }
 
 func (rt *Runtime) startActors(cfg *lifecycle.Config) {
-	rt.system = newSystem(rt.log)
 	rt.publisher = rt.system.Root.Spawn(rt.props(func() actor.Actor { return &publisher{} }))
 	rt.reaper = rt.system.Root.Spawn(rt.props(func() actor.Actor { return &reaper{owners: make(map[messages.Incarnation]*actor.PID)} }))
 	rt.directory = rt.system.Root.Spawn(rt.props(func() actor.Actor {

@@ -104,6 +104,9 @@ func (s *shell[M, P]) take(ctx actor.Context, in lifecycle.Input) {
 func (s *shell[M, P]) advance(ctx actor.Context, in lifecycle.Input) (stepped bool, reason string) {
 	reason = s.step(in)
 	stepped = reason == ""
+	if hook := s.rt.options.sabotage; hook != nil {
+		s.effects = hook(s.name, s.effects)
+	}
 	for _, e := range s.effects {
 		if r := s.runGuarded(ctx, in, e); r != "" {
 			reason = r
