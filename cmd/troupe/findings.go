@@ -54,21 +54,34 @@ func lookKernel() finding {
 	return good("kernel", "%s, pidfds tell exit statuses", release)
 }
 
+const cgroupRoot = "/sys/fs/cgroup"
+
+// cgroupsWritable tells whether a cgroup could be made, as in a container it
+// often can not.
+func cgroupsWritable() bool {
+	for _, dir := range []string{cgroupRoot + "/memory", cgroupRoot} {
+		switch err := unix.Access(dir, unix.W_OK); {
+		case err == nil:
+			return true
+		case !errors.Is(err, unix.ENOENT):
+			return false
+		}
+	}
+	return false
+}
+
 // lookCgroup knows the version by the file system's type at the mount point, as
 // cgroups(7) says.
 func lookCgroup() finding {
-	const root = "/sys/fs/cgroup"
 	var fs unix.Statfs_t
-	if err := unix.Statfs(root, &fs); err != nil {
-		return finding{"cgroup", "none mounted at " + root, "mount one to have limits of memory and CPU, and news of OOM", false}
+	if err := unix.Statfs(cgroupRoot, &fs); err != nil || !cgroupsWritable() {
+		return finding{"cgroup", "none that can be written at " + cgroupRoot,
+			"sandboxes run without limits of memory and CPU, and without news of OOM; mount it read-write to have them", false}
 	}
 	if fs.Type == unix.CGROUP2_SUPER_MAGIC {
 		return good("cgroup", "version 2")
 	}
-	if _, err := os.Stat(filepath.Join(root, "memory")); err != nil {
-		return finding{"cgroup", "version 1, without the memory controller", "mount it to have limits of memory and news of OOM", false}
-	}
-	if err := unix.Statfs(filepath.Join(root, "unified"), &fs); err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+	if err := unix.Statfs(cgroupRoot+"/unified", &fs); err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
 		return good("cgroup", "version 1, and version 2 beside it (hybrid)")
 	}
 	return good("cgroup", "version 1")

@@ -126,6 +126,12 @@ func (h *host) open(network bundle.Network, log *slog.Logger) (*session, error) 
 		Subreaper: true,
 		Logger:    log,
 	}
+	if !cgroupsWritable() {
+		// runsc would refuse to run anything (runsc/container/container.go,
+		// cgroupInstall). Without them there are only no limits.
+		o.Config = map[string]string{"ignore-cgroups": "true"}
+		log.Warn("cgroups can not be written here: limits have no effect")
+	}
 	if h.root == "" {
 		if s.dir, err = privateDir(); err != nil {
 			return nil, fmt.Errorf("make a folder for runsc's state: %w; name one with --root", err)
