@@ -426,7 +426,8 @@ func (c *Container) onLost(in Input, out *[]Effect) {
 	if !ok {
 		return
 	}
-	if e.live() {
+	if e.stage != added {
+		// One that has ended may still hold its streams.
 		*out = append(*out, Discard{Target: e.id})
 	}
 	if e.stage == running {

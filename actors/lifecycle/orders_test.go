@@ -18,27 +18,24 @@ type life struct {
 	id                             messages.Incarnation
 	added, started, exited, paused bool
 	deleted                        bool
-	// tainted: its actor or its container's was lost.
-	tainted bool
+	// lost: its actor or its container's was, and nobody tells its deletion.
+	lost bool
 }
 
 // born begins a life. The id must be free.
 func (o *orders) born(id messages.Incarnation) {
-	if l, ok := o.lives[id.Process]; ok && l.added && !l.deleted && !l.tainted {
+	if l, ok := o.lives[id.Process]; ok && l.added && !l.deleted && !l.lost {
 		o.w.fail("%s is made while %s has not been deleted", id, l.id)
 	}
-	l := &life{id: id}
-	if !id.IsInit() {
-		l.tainted = o.lives[messages.Init(id.Container)].tainted
-	}
-	o.lives[id.Process] = l
+	o.lives[id.Process] = &life{id: id}
 }
 
-// taint excuses what an actor that is lost would have told.
-func (o *orders) taint(n *node) {
+// lost notes that nobody will tell the deletion of a process, or of a container
+// and what is in it.
+func (o *orders) lost(n *node) {
 	for p, l := range o.lives {
 		if l.id == n.self || n.self.IsInit() && p.Container == n.self.Container {
-			l.tainted = true
+			l.lost = true
 		}
 	}
 }
@@ -48,9 +45,6 @@ func (o *orders) published(e messages.Event) {
 	l := o.lives[e.Subject()]
 	if l == nil {
 		o.w.fail("an event about a process that was never made: %#v", e)
-	}
-	if l.tainted {
-		return
 	}
 	init := o.lives[messages.Init(e.Subject().Container)]
 	must := func(ok bool, why string) {
@@ -107,7 +101,7 @@ func (o *orders) lastExit(init *life, must func(bool, string)) {
 		return
 	}
 	for p, l := range o.lives {
-		if p.Container == init.id.Container && !l.tainted {
+		if p.Container == init.id.Container {
 			must(!l.started || l.exited, "before the exit of "+l.id.String())
 		}
 	}
@@ -119,7 +113,7 @@ func (o *orders) lastDeleted(init *life, must func(bool, string)) {
 		return
 	}
 	for p, l := range o.lives {
-		if p.Container == init.id.Container && !l.tainted {
+		if p.Container == init.id.Container && !l.lost {
 			must(!l.added || l.deleted, "before that of "+l.id.String())
 		}
 	}
@@ -233,10 +227,10 @@ func (o *orders) holdProcess(n *node, p Process) {
 func (o *orders) complete() {
 	for _, l := range o.lives {
 		switch {
-		case l.tainted || !l.added:
+		case !l.added:
 		case (l.started || l.id.IsInit()) && !l.exited:
 			o.w.fail("the exit of %s was never told", l.id)
-		case !l.deleted:
+		case !l.deleted && !l.lost:
 			o.w.fail("%s was never deleted", l.id)
 		}
 	}

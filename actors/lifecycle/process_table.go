@@ -36,7 +36,8 @@ func init() {
 		on(cmdKill, rule[Process]{"init: call the driver; exec: refuse, not started", nil, (*Process).onKillUnstarted}, Created, Broken),
 		on(cmdKill, rule[Process]{"init and SIGKILL: call the driver; else postpone", nil, (*Process).onKillStarting}, Starting),
 		on(cmdKill, rule[Process]{"call the driver", nil, (*Process).onKill}, Running),
-		on(cmdKill, refuseGone, Draining, Stopped, Deleting, Released),
+		on(cmdKill, refuseGone, Draining, Stopped, Deleting),
+		on(cmdKill, refuseNotFound, Released),
 
 		on(cmdResize, refuseIsBeingCreated, Creating),
 		on(cmdResize, rule[Process]{"init: call the driver; exec: remember", nil, (*Process).onResizeEarly}, Created),

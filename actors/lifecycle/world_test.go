@@ -35,6 +35,9 @@ type world struct {
 	// ruined: an actor was lost, so that nothing can be said about its askers.
 	ruined bool
 	log    []string
+	// story is what a script shows, and called are its calls; nil for a walk.
+	story  *[]string
+	called []*flight
 }
 
 // node is an actor: a machine, its mailbox and its children.
@@ -49,13 +52,15 @@ type node struct {
 	calls    int
 	retired  bool
 	ended    bool
-	// faulty: the next step panics; crashed: one has; lost: two have.
-	faulty, crashed, lost bool
+	// panics are those of the next steps; lost: two in a row were too many.
+	panics int
+	lost   bool
 }
 
 // Messages that are not inputs of a machine.
 type (
 	toRetire   struct{}
+	toEnd      struct{}
 	toOwn      struct{ node *node }
 	toDisown   struct{ process messages.Incarnation }
 	toReturned struct{ answer Answer }
@@ -142,16 +147,28 @@ func (w *world) deliver(n *node) {
 	switch m := m.(type) {
 	case toReturned:
 		n.calls--
+		if n.lost && m.answer.Err == nil {
+			// What the call made has nobody any more.
+			w.host.jobs = append(w.host.jobs, job{target: n.self, release: true})
+		}
 		w.step(n, m.answer)
 	case toRetire:
 		n.retired = true
+	case toEnd:
+		w.end(n)
+		delete(n.parent.children, string(n.self.Exec))
+		w.tellLost(n.parent)
 	case Input:
 		w.step(n, m)
 	}
 	if n.retired && n.calls == 0 {
-		n.ended = true
-		w.nodes = slices.DeleteFunc(w.nodes, func(o *node) bool { return o == n })
+		w.end(n)
 	}
+}
+
+func (w *world) end(n *node) {
+	n.ended = true
+	w.nodes = slices.DeleteFunc(w.nodes, func(o *node) bool { return o == n })
 }
 
 func (w *world) reap(m any) {
@@ -171,50 +188,63 @@ func (w *world) reap(m any) {
 	}
 }
 
-// step runs an input through a machine as an actor does: one that panics is
-// told so, and then what the host or another actor told is taken up again.
+// step runs an input through a machine as an actor does. A machine whose step
+// panics is told so, and then what the host or another actor told is taken once
+// more; a command is refused. Two panics in a row, and the actor is lost.
 func (w *world) step(n *node, in Input) {
-	_, isCommand := in.(Command)
 	if n.lost {
-		w.refuse(n, in)
+		w.refuse(in)
 		return
 	}
-	if n.faulty {
-		n.faulty = false
-		if n.crashed && !isCommand {
-			w.lose(n)
-			return
-		}
-		w.refuse(n, in)
-		if !n.crashed {
-			n.crashed = true
-			w.apply(n, Crash{Reason: "a panic of the test"})
-		}
-		if isCommand {
-			return
-		}
+	if n.panics == 0 {
+		w.apply(n, in)
+		return
 	}
-	w.apply(n, in)
+	n.panics--
+	w.note("%s panics", n.name)
+	w.apply(n, Crash{Reason: "a panic of the test", Input: in})
+	if _, isCommand := in.(Command); isCommand {
+		w.refuse(in)
+		return
+	}
+	if n.panics == 0 {
+		w.apply(n, in)
+		return
+	}
+	n.panics--
+	w.lose(n)
 }
 
-// lose gives up an actor for good.
+// lose gives up the actor of a process or container. Its children are ended
+// before its parent is told.
 func (w *world) lose(n *node) {
-	w.note("lost %s", n.name)
-	n.lost, w.ruined = true, true
-	w.orders.taint(n)
-	w.send(n.parent, Lost{Process: n.self, At: w.now})
-}
-
-// refuse answers a command that its actor could not take. A Create that was not
-// taken leaves nothing: whoever counted its container in is told.
-func (w *world) refuse(n *node, in Input) {
-	c, ok := in.(Command)
-	if !ok || c.Asker == nil {
+	if n.self.Number == 0 {
 		return
 	}
-	w.answer(Reply{To: c.Asker, Err: &messages.Error{Kind: messages.Internal, Op: c.Cmd.Verb()}})
-	if _, isCreate := c.Cmd.(messages.Create); isCreate && n.parent != nil {
-		w.send(n.parent, Deleted{Process: messages.Incarnation{Process: c.Cmd.Target(), Number: c.Number}})
+	w.note("%s is lost", n.name)
+	n.lost, w.ruined = true, true
+	w.orders.lost(n)
+	for _, id := range sortedKeys(n.children) {
+		child := n.children[id]
+		w.send(w.reaper, toDisown{child.self})
+		for _, last := range []any{Doom{Reason: "its container is lost"}, Expire{At: w.now}, Crash{Reason: "its container is lost"}, toEnd{}} {
+			w.send(child, last)
+		}
+	}
+	w.tellLost(n)
+}
+
+// tellLost tells the parent of an actor that is lost and has no child left.
+func (w *world) tellLost(n *node) {
+	if n.lost && len(n.children) == 0 {
+		w.send(n.parent, Lost{Process: n.self, At: w.now})
+	}
+}
+
+// refuse answers a command that its actor could not take.
+func (w *world) refuse(in Input) {
+	if c, ok := in.(Command); ok && c.Asker != nil {
+		w.answer(Reply{To: c.Asker, Err: &messages.Error{Kind: messages.Internal, Op: c.Cmd.Verb(), Process: c.Cmd.Target(), Err: messages.Text("a panic of the test")}})
 	}
 }
 
@@ -229,8 +259,8 @@ func (w *world) apply(n *node, in Input) {
 		}
 		w.run(n, in, e)
 	}
-	if a, ok := in.(Abandon); ok && !passedOn(out) {
-		w.forget(a.Asker.(*asker))
+	if a, ok := in.(Abandon); ok && !passedOn(out) && w.story == nil {
+		w.forget(n, a.Asker.(*asker))
 	}
 	w.orders.hold(n)
 }
@@ -239,10 +269,26 @@ func passedOn(out []Effect) bool {
 	return slices.ContainsFunc(out, func(e Effect) bool { _, ok := e.(Forward); return ok })
 }
 
-// forget notes that an asker's Abandon has arrived. Its command may still be on
-// the way, to somewhere that the Abandon does not go, or its reply, inside a
-// Deleted: then it comes.
-func (w *world) forget(a *asker) {
+// forget notes that an asker's Abandon has arrived where the asker would be
+// kept. Its command may still be on the way, to somewhere that the Abandon does
+// not go, or its reply, inside a Deleted: then it comes.
+func (w *world) forget(at *node, a *asker) {
+	_, isCreate := a.cmd.(messages.Create)
+	_, isShutdown := a.cmd.(messages.Shutdown)
+	keeps := false
+	switch at.state.(type) {
+	case Process:
+		keeps = true
+	case Container:
+		keeps = a.cmd.Target().IsInit()
+	case Sandbox:
+		keeps = isCreate
+	case Directory:
+		keeps = isShutdown
+	}
+	if !keeps {
+		return
+	}
 	for _, n := range w.nodes {
 		for _, m := range n.inbox {
 			switch m := m.(type) {
@@ -262,6 +308,12 @@ func (w *world) forget(a *asker) {
 
 // run does an effect, as an actor does.
 func (w *world) run(n *node, in Input, e Effect) {
+	if c, ok := e.(Call); ok && w.story != nil {
+		w.called = append(w.called, &flight{from: n, call: c})
+	}
+	if w.story != nil {
+		w.tell(e)
+	}
 	switch e := e.(type) {
 	case Reply:
 		w.answer(e)
@@ -338,6 +390,9 @@ func (w *world) ask(cmd messages.AnyCommand) *asker {
 
 // answer takes a reply to its asker.
 func (w *world) answer(r Reply) {
+	if w.story != nil {
+		return
+	}
 	a, ok := r.To.(*asker)
 	if !ok {
 		w.fail("a reply to nobody: %#v", r)
