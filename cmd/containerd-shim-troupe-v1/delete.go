@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
@@ -42,10 +44,12 @@ func cleanUp(inv invocation, stdout io.Writer) error {
 	var saved savedState
 	switch err := readJSON(bundle, stateFile, &saved); {
 	case err == nil:
-		if err := deleteContainer(inv, saved); err != nil {
+		if err := deleteContainer(inv, bundle, saved); err != nil {
 			warn("release the container: %w", err)
 		}
-		removeDeadSocket(saved.Socket)
+		if removeDeadSocket(saved.Socket) && saved.StateDir != "" {
+			os.RemoveAll(saved.StateDir)
+		}
 	case !errors.Is(err, os.ErrNotExist):
 		warn("read the shim's state: %w", err)
 	}
@@ -73,31 +77,88 @@ func cleanUp(inv invocation, stdout io.Writer) error {
 
 // deleteContainer kills and releases the container with runsc alone: its actors
 // are gone with the shim.
-func deleteContainer(inv invocation, saved savedState) error {
+func deleteContainer(inv invocation, bundle string, saved savedState) error {
 	client, err := runsc.NewClient(runsc.Options{Path: saved.Path, Root: saved.Root, Config: saved.Config})
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), deleteTimeout)
 	defer cancel()
+	if saved.Grouped {
+		killSandbox(ctx, client, inv.id, saved.Root)
+	}
 	err = client.Delete(ctx, inv.id, &runsc.DeleteOpts{Force: true})
 	if errors.Is(err, messages.NotFound) {
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, removeCgroup(ctx, bundle))
 }
 
-// removeDeadSocket removes a shim's socket unless a shim answers there: that of
-// another container of the group may have begun a new one.
-func removeDeadSocket(path string) {
-	if path == "" {
+// killSandbox kills the sandbox of a container before anything is released.
+// containerd runs "delete" for all containers of the dead shim at once, and a
+// runsc that releases a member and one that ends its sandbox wait for each
+// other, for longer than containerd waits for them.
+func killSandbox(ctx context.Context, client *runsc.Client, id, root string) {
+	state, err := client.State(ctx, id)
+	if err != nil || state.Pid <= 0 {
+		return // there is none, or none that runsc knows
+	}
+	fd, err := unix.PidfdOpen(state.Pid, 0)
+	if err != nil {
 		return
+	}
+	defer unix.Close(fd)
+	// The pid is from a file: what has it now must be a sandbox of this root.
+	// The pidfd is open, so it can not change after this look.
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", state.Pid))
+	if err != nil || !isSandbox(args, root) {
+		return
+	}
+	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
+		// Its end is not waited for by a timer: a pidfd is readable then.
+		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Second.Milliseconds()))
+	}
+}
+
+// isSandbox tells whether a command line is that of a sandbox (gVisor:
+// runsc/sandbox/sandbox.go, createSandboxProcess).
+func isSandbox(cmdline []byte, root string) bool {
+	args := strings.Split(string(cmdline), "\x00")
+	return args[0] == "runsc-sandbox" && slices.Contains(args, "--root="+root)
+}
+
+// removeCgroup removes the container's cgroup, which runsc leaves where a
+// process that was just killed is still in it.
+func removeCgroup(ctx context.Context, bundle string) error {
+	spec, err := readSpec(bundle)
+	if err != nil {
+		return nil // without a spec nothing was made
+	}
+	for {
+		err := removeCgroups(spec.cgroupsPath)
+		if err == nil || !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// removeDeadSocket removes a shim's socket unless a shim answers there: another
+// container of the group may have begun a new one.
+func removeDeadSocket(path string) (dead bool) {
+	if path == "" {
+		return false
 	}
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		conn.Close()
-		return
+		return false
 	}
 	os.Remove(path)
+	return true
 }
 
 // unmountAll unmounts everything that is mounted at path, the last first. The

@@ -69,8 +69,11 @@ type savedState struct {
 	Root   string            `json:"root"`
 	Path   string            `json:"path,omitempty"`
 	Config map[string]string `json:"config,omitempty"`
-	// Socket is the shim's.
-	Socket string `json:"socket,omitempty"`
+	// Grouped: the shim serves every container of the sandbox.
+	Grouped bool `json:"grouped,omitempty"`
+	// Socket is the shim's, StateDir its folder for what its driver keeps.
+	Socket   string `json:"socket,omitempty"`
+	StateDir string `json:"stateDir,omitempty"`
 }
 
 // savedExit is how an init ended.

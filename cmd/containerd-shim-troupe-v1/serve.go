@@ -127,6 +127,7 @@ func (s *shim) end(server *ttrpc.Server) {
 				s.log.Error("the actors did not end", "error", err)
 			}
 			<-forwarded
+			os.RemoveAll(s.saved.StateDir)
 		}
 	default:
 		// The containers stay: only what the driver holds is closed.

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -10,6 +12,9 @@ import (
 	"github.com/troupe-run/troupe/messages"
 	"github.com/troupe-run/troupe/runsc"
 )
+
+// stateRoot has a folder for each shim that runs.
+const stateRoot = "/run/containerd/troupe"
 
 // shim is one running shim: the actors of a group of containers, and the way to
 // the daemon.
@@ -87,6 +92,7 @@ func (s *shim) runscOptions(o options, spec *bundleSpec) (runsc.Options, savedSt
 		Root:      filepath.Join(root, s.inv.namespace),
 		PanicLog:  spec.panicLog(),
 		Config:    map[string]string{},
+		StateDir:  stateDir(s.socket),
 		Subreaper: true,
 		UID:       int(o.IoUID),
 		GID:       int(o.IoGID),
@@ -115,7 +121,14 @@ func (s *shim) runscOptions(o options, spec *bundleSpec) (runsc.Options, savedSt
 			ro.Config[name] = value
 		}
 	}
-	return ro, savedState{Root: ro.Root, Path: ro.Path, Config: ro.Config, Socket: s.socket}
+	return ro, savedState{Root: ro.Root, Path: ro.Path, Config: ro.Config, Grouped: o.grouped(), Socket: s.socket, StateDir: ro.StateDir}
+}
+
+// stateDir is a folder of this shim's own, so that all of it can be removed
+// when the shim is gone. It is short, since the driver's sockets are in it.
+func stateDir(socket string) string {
+	name := filepath.Base(socket)
+	return filepath.Join(stateRoot, fmt.Sprintf("%.12s-%d", name, os.Getpid()))
 }
 
 // forward turns the actors' events into containerd's, until the actors end.

@@ -282,12 +282,14 @@ func succeed(t *testing.T, cmd *exec.Cmd) string {
 // folders, cgroups.
 func (d *daemon) checkClean(t *testing.T) {
 	t.Helper()
-	eventually(t, "nothing is left", func() error {
-		if left := d.leftovers(t); len(left) > 0 {
-			return fmt.Errorf("left: %s", strings.Join(left, "; "))
+	var left []string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if left = d.leftovers(t); len(left) == 0 {
+			return
 		}
-		return nil
-	})
+	}
+	// No Fatal: the log is still to be printed.
+	t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 }
 
 func (d *daemon) nullNetworks() []string {
@@ -340,7 +342,7 @@ func (d *daemon) leftovers(t *testing.T) (left []string) {
 			left = append(left, "mount "+line)
 		}
 	}
-	for _, pattern := range []string{d.Dir + "/s/*", "/run/containerd/s/*", d.Dir + "/runsc/*/*", "/run/troupe/*"} {
+	for _, pattern := range []string{d.Dir + "/s/*", "/run/containerd/s/*", d.Dir + "/runsc/*/*", "/run/containerd/troupe/*", "/run/troupe/*"} {
 		found, err := filepath.Glob(pattern)
 		must(t, err)
 		left = append(left, found...)

@@ -41,6 +41,8 @@ func newContainer(t *testing.T, ctx context.Context, c *client.Client, id string
 	return container
 }
 
+func withArgs(args ...string) oci.SpecOpts { return oci.WithProcessArgs(args...) }
+
 // output is a process's stdout and stderr.
 type output struct{ out, err stream }
 
@@ -95,7 +97,7 @@ func exit(t *testing.T, ctx context.Context, p client.Process, exits <-chan clie
 // run runs a container to its end.
 func run(t *testing.T, ctx context.Context, c *client.Client, id string, args ...string) (uint32, *output) {
 	t.Helper()
-	container := newContainer(t, ctx, c, id, oci.WithProcessArgs(args...))
+	container := newContainer(t, ctx, c, id, withArgs(args...))
 	var out output
 	task := newTask(t, ctx, container, out.creator())
 	exits, err := task.Wait(ctx)
@@ -120,7 +122,7 @@ func execute(t *testing.T, ctx context.Context, task client.Task, id string, arg
 // sleeper is a container that runs until it is killed.
 func sleeper(t *testing.T, ctx context.Context, c *client.Client, id string, opts ...oci.SpecOpts) (client.Container, client.Task, <-chan client.ExitStatus) {
 	t.Helper()
-	container := newContainer(t, ctx, c, id, append([]oci.SpecOpts{oci.WithProcessArgs("/bin/sleep", "100000")}, opts...)...)
+	container := newContainer(t, ctx, c, id, append([]oci.SpecOpts{withArgs("/bin/sleep", "100000")}, opts...)...)
 	task := newTask(t, ctx, container, cio.NullIO)
 	exits, err := task.Wait(ctx)
 	must(t, err)

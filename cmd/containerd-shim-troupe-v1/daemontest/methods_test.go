@@ -128,7 +128,7 @@ func TestAnswers(t *testing.T) {
 	eachDaemon(t, func(t *testing.T, d *daemon) {
 		ctx, c := d.client(t)
 		t.Run("a command that does not exist", func(t *testing.T) {
-			container := newContainer(t, ctx, c, "nothing", oci.WithProcessArgs("/no/such/program"))
+			container := newContainer(t, ctx, c, "nothing", withArgs("/no/such/program"))
 			task, err := container.NewTask(ctx, cio.NullIO)
 			if err == nil {
 				err = task.Start(ctx)
@@ -139,7 +139,7 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 		t.Run("created and never started", func(t *testing.T) {
-			container := newContainer(t, ctx, c, "created", oci.WithProcessArgs("/bin/sleep", "1000"))
+			container := newContainer(t, ctx, c, "created", withArgs("/bin/sleep", "1000"))
 			task := newTask(t, ctx, container, cio.NullIO)
 			if _, err := task.Exec(ctx, "x", &specs.Process{Args: []string{"/bin/true"}, Cwd: "/"}, cio.NullIO); err != nil && !errdefs.IsFailedPrecondition(err) {
 				t.Errorf("exec: %v", err)
@@ -179,7 +179,7 @@ func TestCheckpoint(t *testing.T) {
 		ctx, c := d.client(t)
 		// A counter in memory: after the restore it goes on where it was.
 		script := "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
-		container := newContainer(t, ctx, c, "saved", oci.WithProcessArgs("/bin/sh", "-c", script))
+		container := newContainer(t, ctx, c, "saved", withArgs("/bin/sh", "-c", script))
 		var before output
 		task := newTask(t, ctx, container, before.creator())
 		exits, err := task.Wait(ctx)
