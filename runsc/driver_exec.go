@@ -26,7 +26,7 @@ type process struct {
 	// guest is its pid in the sandbox, 0 until it is told; guarded by the
 	// driver's lock.
 	guest int
-	// over is closed when its exit was told.
+	// over is closed when its exit is known, before it is told.
 	over     chan struct{}
 	deleting chan struct{}
 }
@@ -222,8 +222,9 @@ func (p *process) watch() {
 	if !told {
 		return
 	}
-	p.init.driver.notify(messages.ExitNotice{Process: p.self, Exit: e})
+	// Who is told may delete at once.
 	close(p.over)
+	p.init.driver.notify(messages.ExitNotice{Process: p.self, Exit: e})
 }
 
 // exit reads how the stub ended. It exits with the status of the process. One

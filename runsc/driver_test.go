@@ -3,6 +3,7 @@ package runsc_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/troupe-run/troupe/messages"
@@ -12,16 +13,32 @@ import (
 // status of one that is gone at once.
 func TestInitThatIsGoneAtOnceKeepsItsStatus(t *testing.T) {
 	s := newStage(t)
-	for i := range 5 {
-		for want, args := range map[int][]string{0: {"true"}, 1: {"false"}, 7: {"sh", "-c", "exit 7"}, 143: {"sh", "-c", "kill -TERM $$"}} {
-			init := s.run(fmt.Sprintf("c%d-%d", want, i), args...)
-			s.wantExit(init, want)
-			s.mustDelete(init)
-			if n := s.notices.count(init); n != 1 {
-				t.Errorf("%d exits of %s were told", n, init)
-			}
-		}
+	cases := []struct {
+		status int
+		args   []string
+	}{
+		{0, []string{"true"}},
+		{1, []string{"false"}},
+		{7, []string{"sh", "-c", "exit 7"}},
+		{143, []string{"sh", "-c", "kill -TERM $$"}},
 	}
+	s.rootfs()
+	const workers, rounds = 4, 12
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			for i := range rounds {
+				c := cases[(w+i)%len(cases)]
+				init := s.run(fmt.Sprintf("c%d-%d", w, i), c.args...)
+				s.wantExit(init, c.status)
+				s.mustDelete(init)
+				if n := s.notices.count(init); n != 1 {
+					t.Errorf("%d exits of %s were told", n, init)
+				}
+			}
+		})
+	}
+	all.Wait()
 	if left := s.files(); len(left) > 0 {
 		t.Errorf("files are left: %q", left)
 	}
