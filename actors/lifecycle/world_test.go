@@ -108,8 +108,8 @@ func grow[M interface{ Step(Input) (M, []Effect) }](w *world, name string, paren
 
 func (w *world) fail(format string, args ...any) {
 	w.t.Helper()
-	if len(w.log) > 200 {
-		w.log = w.log[len(w.log)-200:]
+	if len(w.log) > 2000 {
+		w.log = w.log[len(w.log)-2000:]
 	}
 	w.t.Fatalf("%s\nafter:\n%s", fmt.Sprintf(format, args...), strings.Join(w.log, "\n"))
 }
@@ -147,10 +147,6 @@ func (w *world) deliver(n *node) {
 	switch m := m.(type) {
 	case toReturned:
 		n.calls--
-		if n.lost && m.answer.Err == nil {
-			// What the call made has nobody any more.
-			w.host.jobs = append(w.host.jobs, job{target: n.self, release: true})
-		}
 		w.step(n, m.answer)
 	case toRetire:
 		n.retired = true
@@ -193,7 +189,7 @@ func (w *world) reap(m any) {
 // more; a command is refused. Two panics in a row, and the actor is lost.
 func (w *world) step(n *node, in Input) {
 	if n.lost {
-		w.refuse(in)
+		w.drop(n, in)
 		return
 	}
 	if n.panics == 0 {
@@ -212,7 +208,17 @@ func (w *world) step(n *node, in Input) {
 		return
 	}
 	n.panics--
+	w.drop(n, in)
 	w.lose(n)
+}
+
+// drop gives up an input that no machine takes. Nobody is there any more for
+// what a call has made.
+func (w *world) drop(n *node, in Input) {
+	w.refuse(in)
+	if a, ok := in.(Answer); ok && a.Err == nil {
+		w.host.jobs = append(w.host.jobs, job{target: n.self, release: true})
+	}
 }
 
 // lose gives up the actor of a process or container. Its children are ended
