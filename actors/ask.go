@@ -18,8 +18,25 @@ import (
 //
 // Every error is a *messages.Error.
 func Ask[R messages.Reply](ctx context.Context, rt *Runtime, cmd messages.Command[R]) (R, error) {
+	req, err := rt.send(ctx, cmd)
+	return typed[R](rt, req, err)
+}
+
+// Begin sends a command and returns how to wait for its reply. Commands that one
+// goroutine begins are taken up in that order. The returned function must be
+// called, once; it has the promises of [Ask].
+func Begin[R messages.Reply](ctx context.Context, rt *Runtime, cmd messages.Command[R]) (wait func() (R, error)) {
+	req, err := rt.send(ctx, cmd)
+	return func() (R, error) { return typed[R](rt, req, err) }
+}
+
+// typed waits for the reply to a request that was sent, or tells why it was not.
+func typed[R messages.Reply](rt *Runtime, req *request, err error) (R, error) {
 	var none R
-	answer, err := rt.ask(ctx, cmd)
+	if err != nil {
+		return none, err
+	}
+	answer, err := rt.await(req)
 	if err != nil {
 		return none, err
 	}
@@ -42,19 +59,25 @@ func (r *request) LogValue() slog.Value {
 	return slog.StringValue(r.cmd.Verb() + " " + r.cmd.Target().String())
 }
 
-func (rt *Runtime) ask(ctx context.Context, cmd messages.AnyCommand) (messages.Reply, error) {
+// send hands a command to the directory.
+func (rt *Runtime) send(ctx context.Context, cmd messages.AnyCommand) (*request, error) {
 	if err := cmd.Validate(); err != nil {
 		return nil, err
 	}
 	select {
 	case rt.admission <- struct{}{}:
-		defer func() { <-rt.admission }()
 	default:
 		return nil, refusal(cmd, messages.ResourceExhausted, messages.Text("too many commands are under way"), "try again later")
 	}
 	req := rt.requests.Get().(*request)
 	req.ctx, req.cmd = ctx, cmd
 	rt.system.Root.Send(rt.directory, req)
+	return req, nil
+}
+
+// await waits for the answer to a request that was sent.
+func (rt *Runtime) await(req *request) (messages.Reply, error) {
+	defer func() { <-rt.admission }()
 	select {
 	case r := <-req.reply:
 		// Answered once and for all, so that nothing refers to it any more.
@@ -62,16 +85,16 @@ func (rt *Runtime) ask(ctx context.Context, cmd messages.AnyCommand) (messages.R
 		req.ctx, req.cmd = nil, nil
 		rt.requests.Put(req)
 		return r.Reply, r.Err
-	case <-ctx.Done():
-		rt.system.Root.Send(rt.directory, lifecycle.Abandon{Asker: req, Process: cmd.Target()})
-		return nil, expired(cmd, ctx.Err())
+	case <-req.ctx.Done():
+		rt.system.Root.Send(rt.directory, lifecycle.Abandon{Asker: req, Process: req.cmd.Target()})
+		return nil, expired(req.cmd, req.ctx.Err())
 	case <-rt.ended:
 		// The answer to Shutdown itself may be there already.
 		select {
 		case r := <-req.reply:
 			return r.Reply, r.Err
 		default:
-			return nil, refusal(cmd, messages.Unavailable, messages.Text("the runtime has ended"), "start a new one")
+			return nil, refusal(req.cmd, messages.Unavailable, messages.Text("the runtime has ended"), "start a new one")
 		}
 	}
 }

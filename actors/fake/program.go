@@ -50,7 +50,6 @@ func parse(p *specs.Process) (program, error) {
 type run struct {
 	program program
 	stdio   messages.Stdio
-	input   chan []byte
 	eof     chan struct{} // stdin was closed
 	killed  chan struct{}
 }
@@ -154,34 +153,58 @@ func (r *run) cat() {
 	if r.stdio.Pipes.Stdin == nil {
 		return
 	}
-	r.input = make(chan []byte)
-	go func() {
-		defer close(r.input)
-		buf := make([]byte, 4096)
-		for {
-			n, err := r.stdio.Pipes.Stdin.Read(buf)
-			if n > 0 {
-				select {
-				case r.input <- append([]byte(nil), buf[:n]...):
-				case <-r.killed:
-					return
-				}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
+	read := make(chan []byte)
+	written := make(chan struct{})
+	go r.read(read, written)
 	for {
 		select {
-		case b, ok := <-r.input:
+		case b, ok := <-read:
 			if !ok {
 				return
 			}
 			r.print(string(b))
-		case <-r.eof:
-			return
+			written <- struct{}{}
+			continue
 		case <-r.killed:
+			return
+		case <-r.eof:
+		}
+		// A Read that has returned is on its way here, if only for a moment: its
+		// writer may know that it was taken before the line above does.
+		select {
+		case b, ok := <-read:
+			if ok {
+				r.print(string(b))
+			}
+		case <-r.killed:
+		case <-time.After(eofPatience):
+		}
+		return
+	}
+}
+
+// eofPatience is how long a read that has returned may take to be seen.
+const eofPatience = 50 * time.Millisecond
+
+// read hands over what stdin gives, one Read at a time.
+func (r *run) read(to chan<- []byte, written <-chan struct{}) {
+	defer close(to)
+	buf := make([]byte, 4096)
+	for {
+		n, err := r.stdio.Pipes.Stdin.Read(buf)
+		if n > 0 {
+			select {
+			case to <- buf[:n]:
+			case <-r.killed:
+				return
+			}
+			select {
+			case <-written:
+			case <-r.killed:
+				return
+			}
+		}
+		if err != nil {
 			return
 		}
 	}

@@ -110,23 +110,15 @@ type asked func() string
 
 // ask sends a command and prints its reply with done, on the goroutine of Run.
 func ask[R messages.Reply](ctx context.Context, s *stage, cmd messages.Command[R], done func(R) string) asked {
-	type answer struct {
-		reply R
-		err   error
-	}
-	answers := make(chan answer, 1)
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
-	go func() {
-		reply, err := actors.Ask(ctx, s.options.Runtime, cmd)
-		answers <- answer{reply, err}
-	}()
+	wait := actors.Begin(ctx, s.options.Runtime, cmd)
 	return func() string {
 		defer cancel()
-		a := <-answers
-		if a.err != nil {
-			return errorText(a.err)
+		reply, err := wait()
+		if err != nil {
+			return errorText(err)
 		}
-		return done(a.reply)
+		return done(reply)
 	}
 }
 
