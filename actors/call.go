@@ -41,12 +41,7 @@ func (rt *Runtime) call(self *actor.PID, c lifecycle.Call) {
 func (rt *Runtime) invoke(ctx context.Context, c lifecycle.Call) (a lifecycle.Answer) {
 	defer func() {
 		if r := recover(); r != nil {
-			rt.log.Error("driver panicked", slog.String("call", c.Do.Verb()), slog.Any("process", c.Target.String()),
-				slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
-			a.Err = &messages.Error{
-				Kind: messages.Internal, Op: c.Do.Verb(), Process: c.Target.Process,
-				Err: fmt.Errorf("panic in the driver: %v", r), Hint: "this is a defect: please report it",
-			}
+			a.Err = rt.panicError(c.Do.Verb(), c.Target, r)
 		}
 	}()
 	d := rt.options.Driver
@@ -83,6 +78,16 @@ func (rt *Runtime) invoke(ctx context.Context, c lifecycle.Call) (a lifecycle.An
 	return a
 }
 
+// panicError logs a panic of the driver and makes an error of it.
+func (rt *Runtime) panicError(verb string, p messages.Incarnation, r any) error {
+	rt.log.Error("driver panicked", slog.String("call", verb), slog.String("process", p.String()),
+		slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+	return &messages.Error{
+		Kind: messages.Internal, Op: verb, Process: p.Process,
+		Err: fmt.Errorf("panic in the driver: %v", r), Hint: "this is a defect: please report it",
+	}
+}
+
 func (rt *Runtime) timeout(do lifecycle.Do) time.Duration {
 	t := rt.options.Timeouts
 	switch do.(type) {
@@ -102,13 +107,39 @@ func (rt *Runtime) timeout(do lifecycle.Do) time.Duration {
 	return t.Call
 }
 
-// discard kills and deletes a process that nobody was told of.
+// discard kills and deletes a process that nobody was told of. Nobody would ask
+// for it again either, so what fails is repeated, ever more rarely: a driver
+// deletes no exec that it has killed and that has not ended yet.
 func (rt *Runtime) discard(p messages.Incarnation) {
 	rt.log.Warn("discarding a process that came too late", slog.String("process", p.String()))
-	rt.aside("discard", p, rt.options.Timeouts.Kill+rt.options.Timeouts.Delete, func(ctx context.Context) error {
+	rt.discardAfter(discardPause, p)
+}
+
+const (
+	discardPause = 10 * time.Millisecond
+	// discardPauseMost bounds the pauses; with it a discard is given up after
+	// about a minute, and what is left goes with its container.
+	discardPauseMost = 30 * time.Second
+)
+
+func (rt *Runtime) discardAfter(pause time.Duration, p messages.Incarnation) {
+	timeout := rt.options.Timeouts.Delete
+	if !p.IsInit() {
+		timeout += rt.options.Timeouts.Kill
+	}
+	again := func() {
+		if pause > discardPauseMost || rt.ctx.Err() != nil {
+			rt.log.Error("a discarded process is left behind", slog.String("process", p.String()))
+			return
+		}
+		rt.world.AfterFunc(pause, func() { rt.discardAfter(4*pause, p) })
+	}
+	rt.aside("discard", p, timeout, again, func(ctx context.Context) error {
 		if !p.IsInit() {
-			if err := rt.options.Driver.Kill(ctx, p, syscall.SIGKILL, false); err != nil && messages.KindOf(err) != messages.NotFound {
-				rt.log.Warn("kill of a discarded process failed", slog.String("process", p.String()), slog.Any("error", err))
+			killCtx, cancel := context.WithTimeout(ctx, rt.options.Timeouts.Kill)
+			defer cancel()
+			if err := rt.options.Driver.Kill(killCtx, p, syscall.SIGKILL, false); err != nil && messages.KindOf(err) != messages.NotFound {
+				return err
 			}
 		}
 		return rt.options.Driver.Delete(ctx, p)
@@ -118,7 +149,7 @@ func (rt *Runtime) discard(p messages.Incarnation) {
 // killChild kills the process behind an actor that panicked. An init that the
 // runtime can not kill takes its sandbox with it.
 func (rt *Runtime) killChild(p messages.Incarnation) {
-	rt.aside("kill", p, rt.options.Timeouts.Kill*2, func(ctx context.Context) error {
+	rt.aside("kill", p, rt.options.Timeouts.Kill*2, nil, func(ctx context.Context) error {
 		killCtx, cancel := context.WithTimeout(ctx, rt.options.Timeouts.Kill)
 		defer cancel()
 		err := rt.options.Driver.Kill(killCtx, p, syscall.SIGKILL, p.IsInit())
@@ -129,18 +160,27 @@ func (rt *Runtime) killChild(p messages.Incarnation) {
 	})
 }
 
-// aside does something with the driver that nobody waits for.
-func (rt *Runtime) aside(what string, p messages.Incarnation, timeout time.Duration, fn func(context.Context) error) {
-	rt.world.Go(func() {
+// aside does something with the driver that nobody waits for. If it fails,
+// failed is called, where it is not nil.
+func (rt *Runtime) aside(what string, p messages.Incarnation, timeout time.Duration, failed func(), fn func(context.Context) error) {
+	attempt := func() (err error) {
 		defer func() {
 			if r := recover(); r != nil {
-				rt.log.Error("driver panicked", slog.String("call", what), slog.String("process", p.String()), slog.Any("panic", r))
+				err = rt.panicError(what, p, r)
 			}
 		}()
 		ctx, cancel := context.WithTimeout(rt.ctx, timeout)
 		defer cancel()
-		if err := fn(ctx); err != nil && messages.KindOf(err) != messages.NotFound {
-			rt.log.Warn(what+" failed", slog.String("process", p.String()), slog.Any("error", err))
+		return fn(ctx)
+	}
+	rt.world.Go(func() {
+		err := attempt()
+		if err == nil || messages.KindOf(err) == messages.NotFound {
+			return
+		}
+		rt.log.Warn(what+" failed", slog.String("process", p.String()), slog.Any("error", err))
+		if failed != nil {
+			failed()
 		}
 	})
 }
