@@ -295,9 +295,24 @@ func (c *Container) onExecCommand(in Input, out *[]Effect) {
 
 // What befalls the container
 
+// deletions is how often the deletion of a container that has to end is tried.
+const deletions = 3
+
 func (c *Container) onDeleteFailed(in Input, out *[]Effect) {
+	if c.ending {
+		// Nobody asks for it again. In the end it is released all the same, so
+		// that what the driver can not do does not hold up the rest.
+		c.refused++
+		c.Init.dropped = c.refused == deletions
+	}
 	c.delegate(in, out)
+	if c.Phase == Released {
+		return
+	}
 	c.Phase = Closed
+	if c.ending {
+		c.Apply(Command{Cmd: messages.Delete{Process: c.Init.ID.Process}}, out)
+	}
 }
 
 func (c *Container) onOOM(_ Input, out *[]Effect) {
