@@ -3,7 +3,9 @@ package actors
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -218,8 +220,14 @@ func (s *shell[M, P]) lose(ctx actor.Context) {
 		return
 	}
 	s.lost = true
+	if m, ok := any(P(&s.state)).(interface{ Askers() []lifecycle.Command }); ok {
+		for _, c := range m.Askers() {
+			s.refuse(c, "its actor failed")
+		}
+	}
 	reason := "the actor of its container failed"
-	for id, c := range s.children {
+	for _, id := range slices.Sorted(maps.Keys(s.children)) {
+		c := s.children[id]
 		delete(s.children, id)
 		ctx.Send(s.rt.reaper, disown{process: c.self})
 		ctx.Send(c.pid, lifecycle.Doom{Reason: reason})

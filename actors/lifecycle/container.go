@@ -22,6 +22,8 @@ type Container struct {
 	savedFrom Phase
 	// ending: it is to be deleted as soon as it has stopped.
 	ending bool
+	// refused is how often its deletion has failed while it is to end.
+	refused int
 	// starved: memory ran out before the container was told of.
 	starved bool
 	// deletion is the init's call to the driver, held until the execs are
@@ -218,6 +220,10 @@ func (c *Container) cleared(out *[]Effect) {
 }
 
 func (e child) live() bool { return e.stage == starting || e.stage == running }
+
+// Askers lists every asker of the container and its init that is not answered
+// yet, with what it asked.
+func (c *Container) Askers() []Command { return append(c.Init.Askers(), c.postponed...) }
 
 // inOrder lists the execs by id, so that effects have one order.
 func (c *Container) inOrder() []child {

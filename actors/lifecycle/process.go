@@ -67,6 +67,8 @@ type Process struct {
 	// is discarded by these.
 	making Op
 	made   bool
+	// started: its start has been told.
+	started bool
 
 	lastOp Op
 	calls  []call
@@ -240,8 +242,8 @@ func (p *Process) forget(a Asker) {
 	}
 }
 
-// askers lists every asker that is not answered yet, with what it asked.
-func (p *Process) askers() []Command {
+// Askers lists every asker that is not answered yet, with what it asked.
+func (p *Process) Askers() []Command {
 	var all []Command
 	for _, c := range p.calls {
 		if c.asker != nil {
@@ -282,6 +284,9 @@ func (p *Process) status(paused bool) messages.Status {
 	case Creating, Created, Starting:
 		return messages.StatusCreated
 	case Running, Draining:
+		if !p.started {
+			return messages.StatusCreated // killed before its Start
+		}
 		if paused {
 			return messages.StatusPaused
 		}

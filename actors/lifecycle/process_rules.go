@@ -114,7 +114,7 @@ func (p *Process) onStart(in Input, out *[]Effect) {
 func (p *Process) onStartOK(in Input, out *[]Effect) {
 	a := in.(Answer)
 	c := p.finish(a)
-	p.Phase, p.made = Running, true
+	p.Phase, p.made, p.started = Running, true, true
 	var started messages.Event = messages.ContainerStarted{Container: p.ID.Container, PIDs: p.PIDs}
 	if !p.IsInit() {
 		p.PIDs = a.PIDs
@@ -481,7 +481,7 @@ func (p *Process) onDoomRunning(in Input, out *[]Effect) {
 
 func (p *Process) onCrash(in Input, out *[]Effect) {
 	p.doom = in.(Crash).Reason
-	for _, c := range p.askers() {
+	for _, c := range p.Askers() {
 		p.refuse(c, messages.Internal, p.doom, "this is a defect: please report it", out)
 	}
 	p.waiters, p.deleters, p.postponed = nil, nil, nil
