@@ -218,8 +218,8 @@ func (o *orders) holdProcess(n *node, p Process) {
 	if p.held != nil && p.Phase == Running {
 		o.w.fail("%s is Running and holds an exit", n.name)
 	}
-	if p.Phase == Stopped && (len(p.waiters) > 0 || len(p.postponed) > 0) || p.Phase == Released && len(p.askers()) > len(p.calls) {
-		o.w.fail("%s is %s and has askers: %v", n.name, p.Phase, p.askers())
+	if p.Phase == Stopped && (len(p.waiters) > 0 || len(p.postponed) > 0) || p.Phase == Released && len(p.Askers()) > len(p.calls) {
+		o.w.fail("%s is %s and has askers: %v", n.name, p.Phase, p.Askers())
 	}
 }
 
