@@ -251,11 +251,16 @@ func (c *container) runCreate(ctx context.Context) error {
 	if master == nil {
 		return nil
 	}
-	r := <-master
-	if r.err != nil {
-		return r.err
+	// runsc has sent it before it has ended.
+	select {
+	case r := <-master:
+		if r.err != nil {
+			return r.err
+		}
+		return c.streams.attachConsole(r.file)
+	case <-time.After(cleanupTimeout):
+		return &messages.Error{Kind: messages.Internal, Op: "receive the terminal of", Process: c.init.Process, Err: messages.Text("runsc has sent none")}
 	}
-	return c.streams.attachConsole(r.file)
 }
 
 // isTaken tells that the id is that of a container which somebody else made. It
@@ -271,7 +276,7 @@ type received struct {
 // receiveMaster waits for the master beside the call that sends it. stop frees
 // one that nobody takes.
 func receiveMaster(ctx context.Context, s *consoleSocket) (chan received, func()) {
-	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
+	ctx, cancel := context.WithCancel(ctx)
 	got := make(chan received, 1)
 	go func() {
 		f, err := s.receive(ctx)

@@ -209,6 +209,8 @@ func (p *process) abandon(pidFile *pidPipe) {
 func (p *process) watch() {
 	select {
 	case <-p.stub.child.gone:
+	case <-p.init.driver.stop:
+		return
 	case <-p.init.sandbox.sentry.gone:
 		select {
 		case <-p.stub.child.gone:

@@ -20,7 +20,11 @@ const lastWords = 500 * time.Millisecond
 // watchSandbox tells the exit of a root container's init, which is that of its
 // sandbox.
 func (c *container) watchSandbox() {
-	<-c.sandbox.sentry.gone
+	select {
+	case <-c.sandbox.sentry.gone:
+	case <-c.driver.stop:
+		return
+	}
 	end := c.sandbox.sentry.end
 	if end.unknown != nil && c.driver.waits {
 		if status := lastAnswer(c.waited, -1); status >= 0 {
@@ -96,7 +100,9 @@ func killed(reason string) messages.Exit {
 func (c *container) watchMember() {
 	select {
 	case <-c.started:
-		c.finish(c.waitMember(), nil)
+		if e, known := c.waitMember(); known {
+			c.finish(e, nil)
+		}
 	case <-c.dropped:
 		c.finish(killed("it was ended before its start"), nil)
 	case <-c.sandbox.sentry.gone:
@@ -105,7 +111,8 @@ func (c *container) watchMember() {
 	}
 }
 
-func (c *container) waitMember() messages.Exit {
+// waitMember is false if the driver was closed first.
+func (c *container) waitMember() (messages.Exit, bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	type answer struct {
@@ -126,22 +133,20 @@ func (c *container) waitMember() messages.Exit {
 		case <-c.dropped:
 			a = lastAnswer(answers, answer{err: errors.New("it was deleted")})
 		case <-c.driver.stop:
-			return messages.Exit{}
+			return messages.Exit{}, false
 		}
 		switch {
 		case a.err == nil:
-			return messages.Exit{Status: a.status, At: time.Now()}
+			return messages.Exit{Status: a.status, At: time.Now()}, true
 		case isClosed(c.dropped):
-			return killed("it was deleted")
+			return killed("it was deleted"), true
 		case c.sandbox.isGone() || c.endsSoon():
-			return killed(sandboxGone)
+			return killed(sandboxGone), true
 		case errors.Is(a.err, messages.NotFound):
-			return messages.Exit{Status: messages.ExitUnknown, At: time.Now(), Reason: "somebody else deleted the container"}
+			return messages.Exit{Status: messages.ExitUnknown, At: time.Now(), Reason: "somebody else deleted the container"}, true
 		}
 		c.driver.log.Warn("wait for a container", "container", c.id(), "error", a.err)
-		if !pauseFor(ctx, pause) {
-			return messages.Exit{}
-		}
+		pauseFor(ctx, pause)
 	}
 }
 

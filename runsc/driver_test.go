@@ -2,11 +2,14 @@ package runsc_test
 
 import (
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/troupe-run/troupe/messages"
+	"github.com/troupe-run/troupe/runsc"
 )
 
 // gVisor's own shim waits for an init after it has started it, and loses the
@@ -88,5 +91,45 @@ func TestStatusOnAKernelThatKeepsNone(t *testing.T) {
 	s.mustDelete(init)
 	if e := s.exit(init); e.Status != messages.ExitUnknown || e.Reason == "" {
 		t.Errorf("%+v", e)
+	}
+}
+
+// A driver that is closed leaves what runs alone, and tells nothing more.
+func TestCloseLeavesWhatRuns(t *testing.T) {
+	s := newStage(t)
+	root := s.pod("pod")
+	c := s.join("pod", "c", "sleep", "1000")
+	if err := s.Start(s.context(), c); err != nil {
+		t.Fatal(err)
+	}
+	pids := s.exec(s.launch(root, "e", "sleep", "1000"))
+	routines := runtime.NumGoroutine()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.until(func() bool { return runtime.NumGoroutine() < routines })
+	for name, id := range map[string]string{"the sandbox": "pod", "its member": "c"} {
+		if st, err := s.Client().State(s.context(), id); err != nil || st.Status != "running" {
+			t.Errorf("%s: %+v %v", name, st, err)
+		}
+	}
+	guests, err := s.Client().Ps(s.context(), "pod")
+	if err != nil || !slices.Contains(guests, pids.Guest) {
+		t.Errorf("the exec %d is not among %v %v", pids.Guest, guests, err)
+	}
+	wantKind(t, s.Start(s.context(), s.incarnation(messages.Init("x"))), messages.NotFound)
+	_, err = s.Create(s.context(), s.incarnation(messages.Init("x")), messages.Create{Container: "x", Bundle: s.bundle(nil, "true")})
+	wantKind(t, err, messages.Unavailable, "closed")
+	for _, id := range []string{"c", "pod"} {
+		if err := s.Client().Delete(s.context(), id, &runsc.DeleteOpts{Force: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.until(func() bool { return len(s.processes()) == 0 })
+	if len(s.notices.all) > 0 {
+		t.Errorf("told %+v", s.notices.all)
 	}
 }

@@ -3,6 +3,7 @@ package runsc
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,12 +34,16 @@ const lateReap = 2 * time.Second
 func watch(p *pidfd, codes func(*pidfd) exitCode) *guard {
 	g := &guard{pidfd: p, gone: make(chan struct{})}
 	go func() {
-		defer close(g.gone)
-		if err := p.wait(); err != nil {
-			g.end = exitCode{unknown: err}
+		switch err := p.wait(); {
+		case errors.Is(err, os.ErrClosed):
+			// Nobody watches any more, and nothing is known to have ended.
 			return
+		case err != nil:
+			g.end = exitCode{unknown: err}
+		default:
+			g.end = codes(p)
 		}
-		g.end = codes(p)
+		defer close(g.gone)
 		// A zombie that is ours stays until somebody asks; ECHILD is not ours.
 		_ = p.control(func(fd int) error { return unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG, nil) })
 	}()
