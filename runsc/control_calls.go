@@ -134,12 +134,25 @@ func (c *controlClient) Wait(ctx context.Context, container messages.ContainerID
 func (c *controlClient) wait(ctx context.Context, p messages.Process, k controlCall) (waitStatus, error) {
 	raw, err := c.do(ctx, k, time.Time{})
 	if err == nil {
-		var status uint32
-		if status, err = decodeResult[uint32](raw); err == nil {
-			return waitStatus(status), nil
+		var status waitStatus
+		if status, err = decodeStatus(raw); err == nil {
+			return status, nil
 		}
 	}
 	return 0, controlError("wait for", p, err)
+}
+
+// decodeStatus reads the status of a process that has ended, and not one of
+// those that wait(2) gives of others.
+func decodeStatus(raw json.RawMessage) (waitStatus, error) {
+	status, err := decodeResult[uint32](raw)
+	if err != nil {
+		return 0, err
+	}
+	if ws := syscall.WaitStatus(status); !ws.Exited() && !ws.Signaled() {
+		return 0, badReply("the status is %#x", status)
+	}
+	return waitStatus(status), nil
 }
 
 // Signal sends a signal. pid is as mode says. It is NotFound for a process that
@@ -168,6 +181,11 @@ func (c *controlClient) processes(ctx context.Context, container messages.Contai
 	if err != nil {
 		return nil, err
 	}
+	return decodeProcesses(raw)
+}
+
+// decodeProcesses reads a list of processes, whose pids are positive.
+func decodeProcesses(raw json.RawMessage) ([]guestProcess, error) {
 	// An empty list is a null: a Go slice that nothing was appended to.
 	if string(raw) == "null" {
 		return nil, nil

@@ -29,9 +29,8 @@ type controlClient struct {
 	root    string
 	options controlOptions
 	sandbox sandboxRecord
-	// socket names the sandbox's socket; address is where it is connected to.
-	socket  *os.File
-	address string
+	// socket names the sandbox's socket.
+	socket *os.File
 
 	mu      sync.Mutex
 	closed  bool
@@ -97,8 +96,6 @@ func dialSandbox(root, container string, o controlOptions) (*controlClient, erro
 	if c.socket, err = openSocket(root, record.Sandbox); err != nil {
 		return nil, controlError(op, messages.Init(id), err)
 	}
-	c.address = fmt.Sprintf("/proc/self/fd/%d", c.socket.Fd())
-
 	deadline := time.Now().Add(o.Timeout)
 	conn, err := c.connect(context.Background(), deadline)
 	if err == nil {
@@ -110,7 +107,7 @@ func dialSandbox(root, container string, o controlOptions) (*controlClient, erro
 		}
 	}
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, controlError(op, messages.Init(id), err)
 	}
 	return c, nil
@@ -138,15 +135,22 @@ func (c *controlClient) Close() error {
 // process ends (runsc/boot/controller.go, stop; --control-rpc-stop-timeout), and
 // init's exit would be told that much later.
 func (c *controlClient) connect(ctx context.Context, deadline time.Time) (*controlConn, error) {
-	conn, err := dialControl(ctx, c.address, deadline)
-	if err != nil {
-		return nil, err
-	}
+	var conn *controlConn
+	// The number is the socket's for as long as withFDs holds it.
+	err := withFDs([]*os.File{c.socket}, nil, func(fds []int) (err error) {
+		conn, err = dialControl(ctx, fmt.Sprintf("/proc/self/fd/%d", fds[0]), deadline)
+		return err
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		conn.close()
+		if err == nil {
+			conn.close()
+		}
 		return nil, errClientClosed
+	}
+	if err != nil {
+		return nil, err
 	}
 	c.active[conn] = struct{}{}
 	return conn, nil

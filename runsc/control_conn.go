@@ -148,5 +148,8 @@ func (r noFiles) Read(p []byte) (int, error) {
 	if flags&syscall.MSG_CTRUNC != 0 {
 		return 0, badReply("files came with it")
 	}
+	if errors.Is(err, io.EOF) {
+		err = io.EOF // It is wrapped, where an io.Reader gives it bare.
+	}
 	return n, err
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sort"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -352,5 +354,49 @@ func TestControlLongRoot(t *testing.T) {
 	}
 	if o, err := s.byControl(t, c, s.execSpec("true")); err != nil || o.status != 0 {
 		t.Error(o, err)
+	}
+}
+
+// TestControlStorm: many execs, several at once, leave nothing here and no
+// process in the sandbox.
+func TestControlStorm(t *testing.T) {
+	s := startControlSandbox(t, nil)
+	c := s.client(t)
+	ctx, null, spec := testContext(t), devNull(t), s.execSpec("sh", "-c", "exit $N")
+	run := func(n int) {
+		var all sync.WaitGroup
+		for worker := range 8 {
+			all.Go(func() {
+				for i := range n / 8 {
+					want := (worker*31 + i) % 256
+					own := spec
+					own.Env = append([]string{fmt.Sprintf("N=%d", want)}, spec.Env...)
+					pid, err := c.Exec(ctx, s.process("storm"), own, null)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					ws, err := c.WaitPID(ctx, s.process("storm"), pid)
+					if err != nil || ws.exit() != want {
+						t.Errorf("exit %d, %v; want %d", ws.exit(), err, want)
+					}
+				}
+			})
+		}
+		all.Wait()
+	}
+	run(16)
+	files, goroutines := openFiles(t), runtime.NumGoroutine()
+	run(400)
+	eventually(t, "files and goroutines are as before", func() bool {
+		return openFiles(t) <= files && runtime.NumGoroutine() <= goroutines
+	})
+	if list, err := c.Processes(ctx, messages.ContainerID(s.id)); err != nil || len(list) != 1 {
+		t.Errorf("processes: %+v, %v", list, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.active) != 0 || len(c.records) != 1 {
+		t.Errorf("%d connections and %d records are kept", len(c.active), len(c.records))
 	}
 }

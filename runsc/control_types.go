@@ -116,13 +116,7 @@ type waitStatus uint32
 
 // exit is the status as a shell tells it: 128 + the signal's number for a
 // process that died by one.
-func (w waitStatus) exit() int {
-	ws := syscall.WaitStatus(w)
-	if ws.Signaled() {
-		return 128 + int(ws.Signal())
-	}
-	return ws.ExitStatus()
-}
+func (w waitStatus) exit() int { return codeOf(syscall.WaitStatus(w)).status() }
 
 // eventOut answers Event (runsc/boot/events.go, EventOut), as far as it is used.
 type eventOut struct {

@@ -30,7 +30,7 @@ func (c *controlClient) verify(ctx context.Context, container messages.Container
 		what string
 		run  func(context.Context, messages.ContainerID) error
 	}{
-		{"an unknown method", c.checkUnknown},
+		{noMethod, c.checkUnknown},
 		{methodState, c.checkState},
 		{methodProcesses, c.checkProcesses},
 		{methodEvent, c.checkEvent},
@@ -55,8 +55,11 @@ func (c *controlClient) verify(ctx context.Context, container messages.Container
 // errUnexpected is an answer of the protocol that is another than gVisor gives.
 const errUnexpected = messages.Text("unexpected answer")
 
+// noMethod is one that no server has.
+const noMethod = "containerManager.NoSuchMethod"
+
 func (c *controlClient) checkUnknown(ctx context.Context, _ messages.ContainerID) error {
-	return c.refused(ctx, "containerManager.NoSuchMethod", "", unknownMethod)
+	return c.refused(ctx, noMethod, "", unknownMethod)
 }
 
 func (c *controlClient) checkState(ctx context.Context, container messages.ContainerID) error {
