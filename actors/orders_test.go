@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/troupe-run/troupe/messages"
@@ -34,6 +35,9 @@ func describe(e messages.Event) string {
 	}
 	return fmt.Sprintf("%T %s", e, e.Subject())
 }
+
+// lostReason is that of the exit which a parent tells for an actor that is lost.
+const lostReason = "its actor failed twice"
 
 // stream is what the events so far have told of each process that is not
 // deleted.
@@ -86,6 +90,11 @@ func (s stream) take(e messages.Event) string {
 			return "the exit has no time"
 		}
 		l.exited = true
+		if e.Exit.Reason == lostReason {
+			// It has no ProcessDeleted: nothing is left that could be deleted.
+			maps.DeleteFunc(s, func(q messages.Process, _ life) bool { return q == p || p.IsInit() && q.Container == p.Container })
+			return ""
+		}
 	case messages.ContainerOOM:
 		if !known || l.exited {
 			return "out of memory after the exit that it explains"
