@@ -77,6 +77,9 @@ func (s *shell[M, P]) Receive(ctx actor.Context) {
 	case returned:
 		s.calls--
 		s.take(ctx, m.answer)
+		if s.lost && m.answer.PIDs != (messages.PIDs{}) {
+			s.rt.discard(s.self) // nobody else knows that it has come about
+		}
 		s.endIfDone(ctx)
 	case retire:
 		s.retired = true

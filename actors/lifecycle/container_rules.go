@@ -300,10 +300,14 @@ const deletions = 3
 
 func (c *Container) onDeleteFailed(in Input, out *[]Effect) {
 	if c.ending {
-		// Nobody asks for it again. In the end it is released all the same, so
-		// that what the driver can not do does not hold up the rest.
+		// Nobody asks for it again. In the end it is released all the same and
+		// discarded at leisure, so that what the driver can not do does not hold
+		// up the rest.
 		c.refused++
-		c.Init.dropped = c.refused == deletions
+		if c.refused == deletions {
+			c.Init.dropped = true
+			*out = append(*out, Discard{Target: c.Init.ID})
+		}
 	}
 	c.delegate(in, out)
 	if c.Phase == Released {

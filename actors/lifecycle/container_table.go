@@ -72,7 +72,7 @@ func init() {
 		onC(onStartOK, toInit, always...),
 		onC(onStartFailed, toInit, always...),
 		onC(onDeleteOK, toInit, always...),
-		onC(onDeleteFailed, rule[Container]{"the init's table, so that it can be tried again; ending: try again, thrice at most", []Phase{Closed, Released}, (*Container).onDeleteFailed}, always...),
+		onC(onDeleteFailed, rule[Container]{"the init's table, so that it can be tried again; ending: try again, and discard it in the end", []Phase{Closed, Released}, (*Container).onDeleteFailed}, always...),
 		onC(onLate, toInit, always...),
 		onC(onCallOK, rule[Container]{"reply", nil, (*Container).onCallOK}, always...),
 		onC(onCallFailed, rule[Container]{"the init's table", nil, (*Container).delegate}, always...),
