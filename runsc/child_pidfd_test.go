@@ -114,9 +114,15 @@ func TestAChildIsKilledWithItsGroup(t *testing.T) {
 		t.Errorf("%+v", c.end)
 	}
 	pid := strings.TrimSpace(string(out.bytes()))
-	b, err := os.ReadFile("/proc/" + pid + "/stat")
-	if err == nil && !strings.Contains(string(b), ") Z ") {
-		t.Errorf("the grandchild %s lives", pid)
+	// It has its SIGKILL, and dies when it is its turn to run.
+	for late := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil || strings.Contains(string(b), ") Z ") {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("the grandchild %s lives", pid)
+		}
 	}
 	c.kill()
 }

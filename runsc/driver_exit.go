@@ -138,7 +138,7 @@ func (c *container) waitMember() (messages.Exit, bool) {
 		switch {
 		case a.err == nil:
 			return messages.Exit{Status: a.status, At: time.Now()}, true
-		case isClosed(c.dropped):
+		case c.wasDropped(errors.Is(a.err, messages.NotFound)):
 			return killed("it was deleted"), true
 		case c.sandbox.isGone() || c.endsSoon():
 			return killed(sandboxGone), true
@@ -159,6 +159,25 @@ func lastAnswer[T any](answers chan T, none T) T {
 	case <-t.C:
 		return none
 	}
+}
+
+// wasDropped tells whether the container was deleted. One that runsc does not
+// know any more may be in the middle of a Delete of ours.
+func (c *container) wasDropped(unknown bool) bool {
+	if !unknown {
+		return isClosed(c.dropped)
+	}
+	t := time.NewTimer(c.driver.options.DeleteTimeout)
+	defer t.Stop()
+	select {
+	case c.deleting <- struct{}{}:
+		// Nobody deletes, or nobody does any more.
+		<-c.deleting
+	case <-c.dropped:
+	case <-c.driver.stop:
+	case <-t.C:
+	}
+	return isClosed(c.dropped)
 }
 
 // endsSoon tells whether the sandbox is about to end: it closes its connections
