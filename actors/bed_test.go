@@ -34,7 +34,14 @@ type bed struct {
 // goroutine is left.
 func run(t *testing.T, o actors.Options, test func(*bed)) {
 	t.Helper()
+	runOn(t, func() actors.Driver { return fake.New() }, o, test)
+}
+
+// runOn is run with a driver of the test's own, made inside the bubble.
+func runOn(t *testing.T, driver func() actors.Driver, o actors.Options, test func(*bed)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
+		o.Driver = driver()
 		b := newBed(t, o)
 		t.Cleanup(func() {
 			_ = b.rt.Shutdown(soon(t, time.Minute))
@@ -48,11 +55,7 @@ func run(t *testing.T, o actors.Options, test func(*bed)) {
 
 func newBed(t *testing.T, o actors.Options) *bed {
 	t.Helper()
-	b := &bed{T: t}
-	if o.Driver == nil {
-		o.Driver = fake.New()
-	}
-	b.driver = driverOf(o.Driver)
+	b := &bed{T: t, driver: driverOf(o.Driver)}
 	rt, err := actors.New(o)
 	if err != nil {
 		t.Fatal(err)

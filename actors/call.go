@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -44,6 +45,7 @@ func (rt *Runtime) invoke(ctx context.Context, c lifecycle.Call) (a lifecycle.An
 			a.Err = rt.panicError(c.Do.Verb(), c.Target, r)
 		}
 	}()
+	defer func() { a.Err = kinded(c, a.Err) }()
 	d := rt.options.Driver
 	switch do := c.Do.(type) {
 	case lifecycle.DoCreate:
@@ -86,6 +88,16 @@ func (rt *Runtime) panicError(verb string, p messages.Incarnation, r any) error 
 		Kind: messages.Internal, Op: verb, Process: p.Process,
 		Err: fmt.Errorf("panic in the driver: %v", r), Hint: "this is a defect: please report it",
 	}
+}
+
+// kinded gives an error of the driver a kind, and the name of what was tried, if
+// it has none.
+func kinded(c lifecycle.Call, err error) error {
+	var known *messages.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	return &messages.Error{Kind: messages.KindOf(err), Op: c.Do.Verb(), Process: c.Target.Process, Err: err}
 }
 
 func (rt *Runtime) timeout(do lifecycle.Do) time.Duration {
