@@ -127,7 +127,10 @@ func (p *publisher) close(ctx context.Context) {
 	p.cancel()
 	<-p.done
 	p.to.close()
-	if n := len(p.queue); n > 0 {
+	p.mu.Lock()
+	n := len(p.queue)
+	p.mu.Unlock()
+	if n > 0 {
 		p.log.Error("events are lost: containerd did not take them before the shim's end", "lost", n)
 	}
 }

@@ -138,7 +138,7 @@ func eachDaemon(t *testing.T, test func(t *testing.T, d *daemon)) {
 
 // startDaemon starts a containerd with the images imported. When the test is
 // over it must have left nothing: see checkClean.
-func startDaemon(t *testing.T, f flavour) *daemon {
+func startDaemon(t testing.TB, f flavour) *daemon {
 	t.Helper()
 	bin, err := filepath.Abs("../../../bin")
 	must(t, err)
@@ -188,7 +188,7 @@ func startDaemon(t *testing.T, f flavour) *daemon {
 	return d
 }
 
-func (d *daemon) writeTemplate(t *testing.T, name string, tmpl *template.Template) {
+func (d *daemon) writeTemplate(t testing.TB, name string, tmpl *template.Template) {
 	t.Helper()
 	var b bytes.Buffer
 	must(t, tmpl.Execute(&b, d))
@@ -196,7 +196,7 @@ func (d *daemon) writeTemplate(t *testing.T, name string, tmpl *template.Templat
 }
 
 // start starts containerd and waits until it serves.
-func (d *daemon) start(t *testing.T) {
+func (d *daemon) start(t testing.TB) {
 	t.Helper()
 	d.cmd = exec.Command(filepath.Join(d.bin, d.folder, "containerd"), "--config", filepath.Join(d.Dir, "config.toml"), "--log-level", "debug")
 	d.cmd.Env = append(os.Environ(), "PATH="+strings.Join([]string{d.bin, filepath.Join(d.bin, d.folder), os.Getenv("PATH")}, ":"))
@@ -218,7 +218,7 @@ func (d *daemon) start(t *testing.T) {
 }
 
 // stop ends containerd and leaves its containers alone.
-func (d *daemon) stop(t *testing.T) {
+func (d *daemon) stop(t testing.TB) {
 	if d.cmd == nil {
 		return
 	}
@@ -232,7 +232,7 @@ func (d *daemon) stop(t *testing.T) {
 	d.cmd = nil
 }
 
-func (d *daemon) printLog(t *testing.T) {
+func (d *daemon) printLog(t testing.TB) {
 	data, err := os.ReadFile(d.log.Name())
 	if err != nil {
 		t.Log(err)
@@ -246,7 +246,7 @@ func (d *daemon) printLog(t *testing.T) {
 }
 
 // client is a client of the daemon and a context of the tests' namespace.
-func (d *daemon) client(t *testing.T) (context.Context, *client.Client) {
+func (d *daemon) client(t testing.TB) (context.Context, *client.Client) {
 	t.Helper()
 	c, err := client.New(d.Address, client.WithTimeout(patience))
 	must(t, err)
@@ -261,13 +261,13 @@ func (d *daemon) ctrCommand(args ...string) *exec.Cmd {
 }
 
 // ctr runs containerd's command line and gives what it prints.
-func (d *daemon) ctr(t *testing.T, args ...string) string {
+func (d *daemon) ctr(t testing.TB, args ...string) string {
 	t.Helper()
 	return succeed(t, d.ctrCommand(args...))
 }
 
 // succeed runs a command and gives its stdout.
-func succeed(t *testing.T, cmd *exec.Cmd) string {
+func succeed(t testing.TB, cmd *exec.Cmd) string {
 	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -280,7 +280,7 @@ func succeed(t *testing.T, cmd *exec.Cmd) string {
 
 // checkClean fails for whatever the test left: processes, mounts, sockets,
 // folders, cgroups.
-func (d *daemon) checkClean(t *testing.T) {
+func (d *daemon) checkClean(t testing.TB) {
 	t.Helper()
 	var left []string
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
@@ -315,7 +315,7 @@ func (d *daemon) cgroups() (all []string) {
 }
 
 // removeCgroups removes what stands for kubelet's part: the pods' cgroups.
-func (d *daemon) removeCgroups(t *testing.T) {
+func (d *daemon) removeCgroups(t testing.TB) {
 	for _, path := range d.cgroups() {
 		if err := os.Remove(path); err != nil {
 			t.Errorf("remove the pods' cgroups: %v", err)
@@ -323,7 +323,7 @@ func (d *daemon) removeCgroups(t *testing.T) {
 	}
 }
 
-func (d *daemon) leftovers(t *testing.T) (left []string) {
+func (d *daemon) leftovers(t testing.TB) (left []string) {
 	for _, path := range d.cgroups() {
 		// Two levels are the test's: its own and the pod's.
 		if _, below, _ := strings.Cut(path, filepath.Base(d.Dir)+"/"); strings.Contains(below, "/") {
@@ -356,7 +356,7 @@ type processInfo struct {
 }
 
 // processes are all of the pid namespace, this one and its parent apart.
-func processes(t *testing.T) (all []processInfo) {
+func processes(t testing.TB) (all []processInfo) {
 	t.Helper()
 	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	must(t, err)

@@ -20,7 +20,7 @@ const (
 
 // writeImage writes an OCI layout as a tar (image-spec, image-layout.md) with
 // both images: busybox-static and its applets. Nothing is downloaded.
-func writeImage(t *testing.T, path string) {
+func writeImage(t testing.TB, path string) {
 	t.Helper()
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
@@ -75,7 +75,7 @@ func writeImage(t *testing.T, path string) {
 	must(t, os.WriteFile(path, image, 0o644))
 }
 
-func tarOf(t *testing.T, fill func(*tar.Writer)) []byte {
+func tarOf(t testing.TB, fill func(*tar.Writer)) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	fill(w)
@@ -83,14 +83,14 @@ func tarOf(t *testing.T, fill func(*tar.Writer)) []byte {
 	return b.Bytes()
 }
 
-func addFile(t *testing.T, w *tar.Writer, name string, data []byte, mode int64) {
+func addFile(t testing.TB, w *tar.Writer, name string, data []byte, mode int64) {
 	t.Helper()
 	must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(data)), Mode: mode}))
 	_, err := w.Write(data)
 	must(t, err)
 }
 
-func asJSON(t *testing.T, v any) []byte {
+func asJSON(t testing.TB, v any) []byte {
 	t.Helper()
 	data, err := json.Marshal(v)
 	must(t, err)
