@@ -86,8 +86,10 @@ type call struct {
 	do    Do
 	asker Asker
 	cmd   messages.AnyCommand
-	// forced: the machine itself wants the process dead, whatever it takes.
+	// forced: the machine itself wants the process dead, whatever it takes;
+	// round is how often it has tried before.
 	forced bool
+	round  int
 }
 
 // NewInit is an init that is to be created from c.

@@ -532,10 +532,39 @@ func (p *Process) onCallFailed(in Input, out *[]Effect) {
 		*out = append(*out, Unresponsive{Process: p.ID})
 	}
 	if p.escalates(c, kind) {
-		p.begin(call{do: DoKillSandbox{}, asker: c.asker, cmd: c.cmd, forced: c.forced}, out)
+		p.begin(call{do: DoKillSandbox{}, asker: c.asker, cmd: c.cmd, forced: c.forced, round: c.round}, out)
 		return
 	}
 	fail(c.asker, a.Err, out)
+	if c.forced && kind != messages.NotFound {
+		p.onForceFailed(c.round+1, a.Err, out)
+	}
+}
+
+// forceRounds is how often a process that has to end is killed, by whatever
+// means there are, if that fails.
+const forceRounds = 3
+
+// onForceFailed kills once more. When that was the last time, those who wait to
+// delete the process are told, and can try again.
+func (p *Process) onForceFailed(round int, err error, out *[]Effect) {
+	switch p.Phase {
+	case Draining, Stopped, Deleting, Released:
+		return // it is gone all the same
+	}
+	if round < forceRounds {
+		p.begin(call{do: DoKill{Signal: syscall.SIGKILL, All: p.IsInit()}, forced: true, round: round}, out)
+		return
+	}
+	waiting := p.postponed
+	p.postponed = nil
+	for _, c := range waiting {
+		if _, isDelete := c.Cmd.(messages.Delete); isDelete {
+			fail(c.Asker, err, out)
+		} else {
+			p.postponed = append(p.postponed, c)
+		}
+	}
 }
 
 // escalates tells whether a kill that failed is repeated as a SIGKILL of the
