@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,24 +33,32 @@ type bed struct {
 // runtime and checks what must hold after any test: Shutdown succeeds, the
 // driver holds nothing, the events are in order, and (the bubble sees to it) no
 // goroutine is left.
-func run(t *testing.T, o actors.Options, test func(*bed)) {
+func run(t *testing.T, o actors.Options, test func(*bed), without ...without) {
 	t.Helper()
-	runOn(t, func() actors.Driver { return fake.New() }, o, test)
+	runOn(t, func() actors.Driver { return fake.New() }, o, test, without...)
 }
 
+// without leaves out something that run does.
+type without int
+
+// withoutEnd leaves out the end, in a test that has ended the runtime itself.
+const withoutEnd without = iota
+
 // runOn is run with a driver of the test's own, made inside the bubble.
-func runOn(t *testing.T, driver func() actors.Driver, o actors.Options, test func(*bed)) {
+func runOn(t *testing.T, driver func() actors.Driver, o actors.Options, test func(*bed), without ...without) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		o.Driver = driver()
 		b := newBed(t, o)
 		t.Cleanup(func() {
-			_ = b.rt.Shutdown(soon(t, time.Minute))
+			_ = b.rt.Shutdown(b.soon(time.Minute))
 			// The library counts dead letters for a second in a goroutine.
 			time.Sleep(2 * time.Second)
 		})
 		test(b)
-		b.end()
+		if !slices.Contains(without, withoutEnd) {
+			b.end()
+		}
 	})
 }
 
@@ -80,14 +89,14 @@ func (b *bed) end() {
 	b.Helper()
 	b.driver.Before(nil)
 	b.driver.After(nil)
-	if _, err := actors.Ask(soon(b.T, time.Hour), b.rt, messages.Shutdown{Now: true}); err != nil {
+	if _, err := actors.Ask(b.soon(time.Hour), b.rt, messages.Shutdown{Now: true}); err != nil {
 		b.Errorf("Shutdown: %v", err)
 	}
-	synctest.Wait()
+	time.Sleep(time.Minute) // for what is discarded in the background
 	if held := b.driver.Held(); len(held) > 0 {
 		b.Errorf("the driver still holds %v", held)
 	}
-	if err := b.rt.Shutdown(soon(b.T, time.Hour)); err != nil {
+	if err := b.rt.Shutdown(b.soon(time.Hour)); err != nil {
 		b.Errorf("Shutdown: %v", err)
 	}
 	for e := range b.sub.Events() {
@@ -99,7 +108,7 @@ func (b *bed) end() {
 // told takes the events that have been published up to now.
 func (b *bed) told() []messages.Event {
 	b.Helper()
-	if err := b.sub.Sync(soon(b.T, time.Minute)); err != nil {
+	if err := b.sub.Sync(b.soon(time.Minute)); err != nil {
 		b.Fatal(err)
 	}
 	for {
@@ -124,9 +133,9 @@ func (b *bed) exits(p messages.Process) (exits []messages.Exit) {
 }
 
 // soon is a context that ends with the test, or after d.
-func soon(t *testing.T, d time.Duration) context.Context {
+func (b *bed) soon(d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
+	b.Cleanup(cancel)
 	return ctx
 }
 

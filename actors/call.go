@@ -185,7 +185,9 @@ func (rt *Runtime) aside(what string, p messages.Incarnation, timeout time.Durat
 		defer cancel()
 		return fn(ctx)
 	}
+	rt.system.Root.Send(rt.reaper, chore{1})
 	rt.world.Go(func() {
+		defer rt.system.Root.Send(rt.reaper, chore{-1})
 		err := attempt()
 		if err == nil || messages.KindOf(err) == messages.NotFound {
 			return

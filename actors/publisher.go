@@ -13,6 +13,8 @@ import (
 // events and delays nobody.
 type publisher struct {
 	subscribers []*subscriber
+	// silent is closed when nothing more is told.
+	silent chan<- struct{}
 }
 
 type subscriber struct {
@@ -46,6 +48,8 @@ func (p *publisher) Receive(ctx actor.Context) {
 		for len(p.subscribers) > 0 {
 			p.end(p.subscribers[0].sub)
 		}
+	case *actor.Stopped:
+		close(p.silent)
 	}
 }
 
@@ -53,6 +57,9 @@ func (p *publisher) end(sub *Subscription) {
 	for i, s := range p.subscribers {
 		if s.sub == sub {
 			p.subscribers = append(p.subscribers[:i:i], p.subscribers[i+1:]...)
+			if s.missed > 0 {
+				sub.events <- messages.EventsDropped{Count: s.missed} // its place is kept
+			}
 			close(sub.events)
 			return
 		}
@@ -61,21 +68,21 @@ func (p *publisher) end(sub *Subscription) {
 
 // tell hands over an event, after a note of what was missed before it.
 func (s *subscriber) tell(e messages.Event) {
-	if s.missed > 0 {
-		select {
-		case s.sub.events <- messages.EventsDropped{Count: s.missed}:
-			s.missed = 0
-		default:
-			s.missed++
-			return
-		}
+	if s.missed > 0 && s.room() {
+		s.sub.events <- messages.EventsDropped{Count: s.missed}
+		s.missed = 0
 	}
-	select {
-	case s.sub.events <- e:
-	default:
+	if s.missed == 0 && s.room() {
+		s.sub.events <- e
+	} else {
 		s.missed++
 	}
 }
+
+// room tells whether an event fits. One place is kept, so that what is missed
+// before the end can be told. Only the publisher sends, so a place that is free
+// stays free.
+func (s *subscriber) room() bool { return len(s.sub.events) < cap(s.sub.events)-1 }
 
 // Subscription is one observer of events.
 type Subscription struct {
@@ -92,11 +99,18 @@ func (rt *Runtime) Subscribe(capacity int) *Subscription {
 	if capacity <= 0 {
 		capacity = rt.options.Limits.Events
 	}
-	sub := &Subscription{rt: rt, events: make(chan messages.Event, capacity), ready: make(chan struct{})}
+	sub := &Subscription{rt: rt, events: make(chan messages.Event, capacity+1), ready: make(chan struct{})}
 	rt.system.Root.Send(rt.publisher, subscribe{sub})
 	select {
 	case <-sub.ready:
+		return sub
 	case <-rt.ended:
+	}
+	<-rt.silent
+	select {
+	case <-sub.ready: // it came in time, and has been closed
+	default:
+		close(sub.events)
 	}
 	return sub
 }

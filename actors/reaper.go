@@ -13,6 +13,9 @@ import (
 // depend on how many processes live.
 type reaper struct {
 	owners map[messages.Incarnation]*actor.PID
+	// chores counts those that are under way; idle are who waits for their end.
+	chores int
+	idle   []chan<- struct{}
 }
 
 type (
@@ -24,6 +27,11 @@ type (
 	}
 	// disown tells that a process is released.
 	disown struct{ process messages.Incarnation }
+	// chore tells that a call which no actor waits for has begun (1), or that
+	// it has ended (-1).
+	chore struct{ by int }
+	// idle is answered when no chore is under way.
+	idle struct{ done chan<- struct{} }
 )
 
 // Receive implements actor.Actor.
@@ -33,11 +41,28 @@ func (r *reaper) Receive(ctx actor.Context) {
 		r.owners[m.process] = m.owner
 	case disown:
 		delete(r.owners, m.process)
+	case chore:
+		r.chores += m.by
+		r.rest()
+	case idle:
+		r.idle = append(r.idle, m.done)
+		r.rest()
 	case messages.ExitNotice:
 		r.tell(ctx, m.Process, lifecycle.Exit{Exit: m.Exit})
 	case messages.OOMNotice:
 		r.tell(ctx, m.Process, lifecycle.OOM{})
 	}
+}
+
+// rest answers who waits for the chores, if there is none.
+func (r *reaper) rest() {
+	if r.chores > 0 {
+		return
+	}
+	for _, done := range r.idle {
+		close(done)
+	}
+	r.idle = nil
 }
 
 func (r *reaper) tell(ctx actor.Context, p messages.Incarnation, in lifecycle.Input) {

@@ -100,6 +100,8 @@ type Runtime struct {
 	// ending is taken by the Shutdown that ends the actors.
 	ending chan struct{}
 	ended  chan struct{}
+	// silent is closed when the publisher has told its last.
+	silent chan struct{}
 }
 
 // New starts a runtime on a driver. It fails if an option is wrong, or if the
@@ -116,6 +118,7 @@ func New(o Options) (*Runtime, error) {
 		requests:  sync.Pool{New: newRequest},
 		ending:    make(chan struct{}, 1),
 		ended:     make(chan struct{}),
+		silent:    make(chan struct{}),
 	}
 	infoCtx, cancel := context.WithTimeout(ctx, o.Timeouts.Call)
 	defer cancel()
@@ -139,7 +142,7 @@ func New(o Options) (*Runtime, error) {
 }
 
 func (rt *Runtime) startActors(cfg *lifecycle.Config) {
-	rt.publisher = rt.system.Root.Spawn(rt.props(func() actor.Actor { return &publisher{} }))
+	rt.publisher = rt.system.Root.Spawn(rt.props(func() actor.Actor { return &publisher{silent: rt.silent} }))
 	rt.reaper = rt.system.Root.Spawn(rt.props(func() actor.Actor { return &reaper{owners: make(map[messages.Incarnation]*actor.PID)} }))
 	rt.directory = rt.system.Root.Spawn(rt.props(func() actor.Actor {
 		return newShell(rt, "directory", nil, lifecycle.NewDirectory(cfg))
@@ -223,6 +226,7 @@ func (rt *Runtime) Shutdown(ctx context.Context) error {
 			Hint: "processes may still live: list them with `runsc list`",
 		}
 	}
+	rt.awaitChores(ctx)
 	rt.stop()
 	close(rt.ended)
 	for _, pid := range []*actor.PID{rt.directory, rt.reaper, rt.publisher} {
@@ -230,4 +234,15 @@ func (rt *Runtime) Shutdown(ctx context.Context) error {
 	}
 	rt.system.Shutdown()
 	return errors.Join(err, rt.options.Driver.Close())
+}
+
+// awaitChores waits for the calls that no actor waits for: what is being
+// discarded would be left behind.
+func (rt *Runtime) awaitChores(ctx context.Context) {
+	done := make(chan struct{})
+	rt.system.Root.Send(rt.reaper, idle{done})
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }

@@ -19,8 +19,10 @@ type Hook func(ctx context.Context, call string, p messages.Incarnation) error
 type Driver struct {
 	work   chan func()
 	closed chan struct{}
+	ended  chan struct{} // the goroutine has
 
-	// What follows is only touched by the goroutine.
+	// What follows is only touched by the goroutine, and read by others when it
+	// has ended.
 	host   *host
 	before Hook
 	after  Hook
@@ -29,9 +31,10 @@ type Driver struct {
 
 // New starts a driver. Close ends it.
 func New() *Driver {
-	d := &Driver{work: make(chan func()), closed: make(chan struct{})}
+	d := &Driver{work: make(chan func()), closed: make(chan struct{}), ended: make(chan struct{})}
 	d.host = newHost(d.do)
 	go func() {
+		defer close(d.ended)
 		for {
 			select {
 			case fn := <-d.work:
@@ -55,6 +58,17 @@ func (d *Driver) do(fn func()) {
 	}
 }
 
+// read is do for what changes nothing: it works after Close too.
+func (d *Driver) read(fn func()) {
+	done := make(chan struct{})
+	select {
+	case d.work <- func() { fn(); close(done) }:
+		<-done
+	case <-d.ended:
+		fn()
+	}
+}
+
 // Before sets what happens when a call begins. An error of it is the call's,
 // and the call has no effect.
 func (d *Driver) Before(h Hook) { d.do(func() { d.before = h }) }
@@ -65,20 +79,20 @@ func (d *Driver) After(h Hook) { d.do(func() { d.after = h }) }
 
 // Calls lists the calls so far: "exec demo/one#2".
 func (d *Driver) Calls() (calls []string) {
-	d.do(func() { calls = slices.Clone(d.calls) })
+	d.read(func() { calls = slices.Clone(d.calls) })
 	return calls
 }
 
 // Held lists the incarnations that the driver holds something of, so that a
-// test sees what is left behind.
+// test sees what is left behind. After Close it is what was held then.
 func (d *Driver) Held() (held []messages.Incarnation) {
-	d.do(func() { held = slices.Collect(maps.Keys(d.host.processes)) })
+	d.read(func() { held = slices.Collect(maps.Keys(d.host.processes)) })
 	return held
 }
 
 // Live lists the incarnations whose process lives.
 func (d *Driver) Live() (live []messages.Incarnation) {
-	d.do(func() {
+	d.read(func() {
 		for id, p := range d.host.processes {
 			if p.live() {
 				live = append(live, id)
