@@ -124,7 +124,9 @@ func (c *Container) onCheckpointOK(in Input, out *[]Effect) {
 
 func (c *Container) onCheckpointOver(in Input, out *[]Effect) {
 	done := c.Init.calls[c.Init.call(in.(Answer).Op)].do.(DoCheckpoint).Checkpoint
-	*out = append(*out, Publish{Event: messages.ContainerCheckpointed{Container: done.Container, ImagePath: done.ImagePath}})
+	if c.Phase != Released {
+		*out = append(*out, Publish{Event: messages.ContainerCheckpointed{Container: done.Container, ImagePath: done.ImagePath}})
+	}
 	c.answer(in, messages.Checkpointed{Container: done.Container}, out)
 }
 

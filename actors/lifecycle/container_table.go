@@ -23,10 +23,17 @@ func init() {
 	always := containerPhases
 	lives := []Phase{Open, Pausing, Frozen, Resuming, Saving}
 	over := []Phase{Closing, Closed, Clearing, Released}
-	// Whatever can make the init's exit known, or told, can end here.
-	end := []Phase{Closing, Closed, Clearing, Released}
+	notOpen := []Phase{Pausing, Frozen, Resuming, Saving, Closing, Closed, Clearing, Released}
+	notEither := []Phase{Pausing, Frozen, Resuming, Saving, Closed, Clearing, Released} // Open or Closing
+	notClosed := []Phase{Open, Pausing, Frozen, Resuming, Saving, Closing, Released}
+	// An exit that is known is told at once where no exec lives; and if a Delete
+	// waits for it, the execs are released next.
+	ended := []Phase{Closing, Closed, Clearing}
+	told := []Phase{Closed, Clearing}
+	// A Pause or Checkpoint that waited for execs to have started is taken up.
+	resumed := []Phase{Pausing, Saving}
 
-	toInit := rule[Container]{"the init's table", end, (*Container).delegate}
+	toInit := rule[Container]{"the init's table", nil, (*Container).delegate}
 
 	containerTable = newTable("container", containerPhases, containerKinds, []row[Container]{
 		onC(cmdCreate, toInit, always...),
@@ -37,7 +44,8 @@ func init() {
 		onC(cmdState, rule[Container]{"the init's table; running is told as paused", nil, (*Container).onState}, Frozen),
 		onC(cmdState, toInit, Open, Pausing, Resuming, Saving, Closing, Closed, Clearing, Released),
 		onC(cmdWait, toInit, always...),
-		onC(cmdDelete, rule[Container]{"the init's table; its call waits until the execs are released", end, (*Container).delegate}, always...),
+		onC(cmdDelete, rule[Container]{"the init's table; its call waits until the execs are released", []Phase{Clearing}, (*Container).delegate}, Closed),
+		onC(cmdDelete, toInit, Open, Pausing, Frozen, Resuming, Saving, Closing, Clearing, Released),
 
 		onC(cmdPause, rule[Container]{"call the driver; postpone while execs are starting", []Phase{Pausing}, (*Container).onPause}, Open),
 		onC(cmdPause, refuseBusy, Pausing, Resuming, Saving),
@@ -67,19 +75,26 @@ func init() {
 		onC(toExecStart, rule[Container]{"refuse: has stopped", nil, (*Container).onExecStartOver}, over...),
 		onC(toExec, rule[Container]{"the exec's table", nil, (*Container).onExecCommand}, always...),
 
-		onC(onCreateOK, toInit, always...),
-		onC(onCreateFailed, toInit, always...),
-		onC(onStartOK, toInit, always...),
-		onC(onStartFailed, toInit, always...),
-		onC(onDeleteOK, toInit, always...),
-		onC(onDeleteFailed, rule[Container]{"the init's table, so that it can be tried again; ending: try again, and discard it in the end", []Phase{Closed, Released}, (*Container).onDeleteFailed}, always...),
+		onC(onCreateOK, rule[Container]{"the init's table", []Phase{Closed, Released}, (*Container).delegate}, Open),
+		onC(onCreateFailed, rule[Container]{"the init's table", []Phase{Released}, (*Container).delegate}, Open),
+		onC(onStartOK, rule[Container]{"the init's table", ended, (*Container).delegate}, Open),
+		onC(onStartFailed, rule[Container]{"the init's table", ended, (*Container).delegate}, Open),
+		onC(onCreateOK, impossibleC, notOpen...),
+		onC(onCreateFailed, impossibleC, notOpen...),
+		onC(onStartOK, impossibleC, notOpen...),
+		onC(onStartFailed, impossibleC, notOpen...),
+		onC(onDeleteOK, rule[Container]{"the init's table", []Phase{Released}, (*Container).delegate}, Closed, Clearing),
+		onC(onDeleteFailed, rule[Container]{"the init's table, so that it can be tried again; ending: try again", []Phase{Closed}, (*Container).onDeleteFailed}, Clearing),
+		onC(onDeleteFailed, rule[Container]{"the init's table, so that it can be tried again; ending: try again, and discard it in the end", []Phase{Released}, (*Container).onDeleteFailed}, Closed),
+		onC(onDeleteOK, impossibleC, notClosed...),
+		onC(onDeleteFailed, impossibleC, notClosed...),
 		onC(onLate, toInit, always...),
 		onC(onCallOK, rule[Container]{"reply", nil, (*Container).onCallOK}, always...),
 		onC(onCallFailed, rule[Container]{"the init's table", nil, (*Container).delegate}, always...),
 
 		onC(onPauseOK, rule[Container]{"tell that it is paused", []Phase{Frozen}, (*Container).onPauseOK}, Pausing),
 		onC(onPauseFailed, rule[Container]{"tell why", []Phase{Open}, (*Container).onPauseFailed}, Pausing),
-		onC(onResumeOK, rule[Container]{"tell that it goes on, replay", []Phase{Open, Pausing, Saving}, (*Container).onResumeOK}, Resuming),
+		onC(onResumeOK, rule[Container]{"tell that it goes on, replay", []Phase{Open}, (*Container).onResumeOK}, Resuming),
 		onC(onResumeFailed, rule[Container]{"tell why, it stays paused", []Phase{Frozen}, (*Container).onResumeFailed}, Resuming),
 		onC(onCheckpointOK, rule[Container]{"tell that the image is complete", []Phase{Open, Frozen}, (*Container).onCheckpointOK}, Saving),
 		onC(onCheckpointFailed, rule[Container]{"tell why", []Phase{Open, Frozen}, (*Container).onCheckpointFailed}, Saving),
@@ -96,21 +111,34 @@ func init() {
 		onC(onCheckpointOK, impossibleC, Open, Pausing, Frozen, Resuming),
 		onC(onCheckpointFailed, impossibleC, Open, Pausing, Frozen, Resuming),
 
-		onC(onExit, rule[Container]{"the init's table: end the execs, then tell it", end, (*Container).delegate}, always...),
+		onC(onExit, rule[Container]{"the init's table: end the execs, then tell it", ended, (*Container).delegate}, lives...),
+		onC(onExit, toInit, over...),
 		onC(onOOM, rule[Container]{"publish", nil, (*Container).onOOM}, Open, Pausing, Frozen, Resuming, Saving, Closing),
 		onC(onOOM, nothingC, Closed, Clearing, Released),
 		onC(onAbandon, rule[Container]{"forget the asker", nil, (*Container).onAbandon}, always...),
-		onC(onDoom, rule[Container]{"kill the init; delete the container when it has stopped", end, (*Container).onDoom}, always...),
-		onC(onCrash, rule[Container]{"answer every asker with the error, have the sandbox kill it", end, (*Container).onCrash}, always...),
+		onC(onDoom, rule[Container]{"kill the init; delete the container when it has stopped", nil, (*Container).onDoom}, Open, Pausing, Frozen, Resuming, Saving, Closing, Clearing, Released),
+		onC(onDoom, rule[Container]{"delete the container", []Phase{Clearing}, (*Container).onDoom}, Closed),
+		onC(onCrash, rule[Container]{"answer every asker with the error, have the sandbox kill it; not created yet: release", []Phase{Released}, (*Container).onCrash}, Open),
+		onC(onCrash, rule[Container]{"answer every asker with the error, have the sandbox kill it", nil, (*Container).onCrash}, Pausing, Frozen, Resuming, Saving, Closed, Clearing, Released),
+		onC(onCrash, rule[Container]{"answer every asker with the error; the init's exit may be due", told, (*Container).onCrash}, Closing),
 		onC(onDrainExpired, rule[Container]{"have each exec that lives tell an unknown exit", nil, (*Container).onDrainExpired}, Closing),
 		onC(onDrainExpired, nothingC, Open, Pausing, Frozen, Resuming, Saving, Closed, Clearing, Released),
 
-		onC(onStarted, rule[Container]{"note its pids", []Phase{Pausing, Saving}, (*Container).onStarted}, always...),
-		onC(onFailed, rule[Container]{"note it; closing: the init's exit may be due", []Phase{Pausing, Saving, Closed, Clearing}, (*Container).onFailed}, always...),
-		onC(onExited, rule[Container]{"note it; closing: the init's exit may be due", []Phase{Closed, Clearing}, (*Container).onExited}, always...),
-		onC(onDeleted, rule[Container]{"free the id, then reply; closing: the init's exit may be due", []Phase{Pausing, Saving, Closed, Clearing}, (*Container).onDeleted}, always...),
+		onC(onStarted, rule[Container]{"note its pids; replay if none is starting", resumed, (*Container).onStarted}, Open),
+		onC(onStarted, rule[Container]{"note its pids", nil, (*Container).onStarted}, notOpen...),
+		onC(onFailed, rule[Container]{"note it; replay if none is starting", resumed, (*Container).onFailed}, Open),
+		onC(onFailed, rule[Container]{"note it; the init's exit may be due", told, (*Container).onFailed}, Closing),
+		onC(onFailed, rule[Container]{"note it", nil, (*Container).onFailed}, notEither...),
+		onC(onExited, rule[Container]{"note it; the init's exit may be due", told, (*Container).onExited}, Closing),
+		onC(onExited, rule[Container]{"note it", nil, (*Container).onExited}, Open, Pausing, Frozen, Resuming, Saving, Closed, Clearing, Released),
+		onC(onDeleted, rule[Container]{"free the id, then reply; replay if none is starting", resumed, (*Container).onDeleted}, Open),
+		onC(onDeleted, rule[Container]{"free the id, then reply; the init's exit may be due", told, (*Container).onDeleted}, Closing),
+		onC(onDeleted, rule[Container]{"free the id, then reply", nil, (*Container).onDeleted}, Pausing, Frozen, Resuming, Saving, Closed, Released),
+		onC(onDeleted, rule[Container]{"free the id, then reply; the last one: call the driver", nil, (*Container).onDeleted}, Clearing),
 		onC(onCrashed, rule[Container]{"kill it", nil, (*Container).onCrashed}, always...),
-		onC(onLost, rule[Container]{"kill it, tell an unknown exit in its place", []Phase{Pausing, Saving, Closed, Clearing}, (*Container).onLost}, always...),
+		onC(onLost, rule[Container]{"discard it, tell an unknown exit in its place; replay if none is starting", resumed, (*Container).onLost}, Open),
+		onC(onLost, rule[Container]{"discard it, tell an unknown exit in its place; the init's exit may be due", told, (*Container).onLost}, Closing),
+		onC(onLost, rule[Container]{"discard it, tell an unknown exit in its place", nil, (*Container).onLost}, notEither...),
 		onC(onUnresponsive, rule[Container]{"pass it on", nil, (*Container).onUnresponsive}, always...),
 	})
 }

@@ -30,7 +30,9 @@ type guest struct {
 	alive   bool
 	// dying: it was killed, or what it lives in was.
 	dying, released bool
-	exit            messages.Exit
+	// stuck: its deletion has failed, and may have been given up for that.
+	stuck bool
+	exit  messages.Exit
 }
 
 // flight is a call to the driver that has not returned.
@@ -60,6 +62,9 @@ func (h *host) carryOut(f *flight, fault bool) {
 	if fault {
 		kind := pickOne(h.w.dice, []error{messages.Internal, messages.DeadlineExceeded, messages.Unavailable})
 		f.answer.Err = driverError(f, kind)
+		if _, isDelete := f.call.Do.(DoDelete); isDelete && g != nil {
+			g.stuck = true
+		}
 		return
 	}
 	switch do := f.call.Do.(type) {

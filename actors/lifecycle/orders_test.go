@@ -18,8 +18,9 @@ type life struct {
 	id                             messages.Incarnation
 	added, started, exited, paused bool
 	deleted                        bool
-	// lost: its actor or its container's was, and nobody tells its deletion.
-	lost bool
+	// lost: its actor or its container's was, and nobody tells its deletion;
+	// untold: both were, and nobody tells its exit.
+	lost, untold bool
 }
 
 // born begins a life. The id must be free.
@@ -35,6 +36,7 @@ func (o *orders) born(id messages.Incarnation) {
 func (o *orders) lost(n *node) {
 	for p, l := range o.lives {
 		if l.id == n.self || n.self.IsInit() && p.Container == n.self.Container {
+			l.untold = l.lost && !l.id.IsInit()
 			l.lost = true
 		}
 	}
@@ -102,7 +104,7 @@ func (o *orders) lastExit(init *life, must func(bool, string)) {
 	}
 	for p, l := range o.lives {
 		if p.Container == init.id.Container {
-			must(!l.started || l.exited, "before the exit of "+l.id.String())
+			must(!l.started || l.exited || l.untold, "before the exit of "+l.id.String())
 		}
 	}
 }
@@ -227,7 +229,7 @@ func (o *orders) holdProcess(n *node, p Process) {
 func (o *orders) complete() {
 	for _, l := range o.lives {
 		switch {
-		case !l.added:
+		case !l.added || l.untold:
 		case (l.started || l.id.IsInit()) && !l.exited:
 			o.w.fail("the exit of %s was never told", l.id)
 		case !l.deleted && !l.lost:

@@ -101,7 +101,7 @@ func init() {
 		on(onDoom, rule[Process]{"kill it", nil, (*Process).onDoomRunning}, Running),
 		on(onDoom, nothing, Draining, Stopped, Broken, Deleting, Released),
 
-		on(onExpire, rule[Process]{"tell an exit with status unknown", []Phase{Draining, Stopped}, (*Process).onExpire}, Running),
+		on(onExpire, rule[Process]{"tell an exit with status unknown", []Phase{Stopped}, (*Process).onExpire}, Running),
 		on(onExpire, nothing, Creating, Created, Starting, Draining, Stopped, Broken, Deleting, Released),
 
 		on(onDrop, rule[Process]{"release", []Phase{Released}, (*Process).onDropUnstarted}, Created, Broken),
@@ -113,6 +113,8 @@ func init() {
 		on(onDrained, rule[Process]{"tell the exit", []Phase{Stopped, Deleting}, (*Process).onDrained}, Draining),
 		on(onDrained, nothing, Creating, Created, Starting, Running, Stopped, Broken, Deleting, Released),
 
-		on(onCrash, rule[Process]{"answer every asker with the error, have the parent kill it; not created yet: release", []Phase{Broken, Released}, (*Process).onCrash}, always...),
+		on(onCrash, rule[Process]{"answer every asker with the error, have the parent kill it; not asked for yet: release", []Phase{Released}, (*Process).onCrash}, Creating),
+		on(onCrash, rule[Process]{"answer every asker with the error, have the parent kill it; exec: give it up", []Phase{Broken}, (*Process).onCrash}, Created, Starting),
+		on(onCrash, rule[Process]{"answer every asker with the error, have the parent kill it", nil, (*Process).onCrash}, Running, Draining, Stopped, Broken, Deleting, Released),
 	})
 }

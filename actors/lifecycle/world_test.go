@@ -32,8 +32,6 @@ type world struct {
 	timers []*node
 	now    time.Time
 	steps  int
-	// ruined: an actor was lost, so that nothing can be said about its askers.
-	ruined bool
 	log    []string
 	// story is what a script shows, and called are its calls; nil for a walk.
 	story  *[]string
@@ -52,7 +50,7 @@ type node struct {
 	calls    int
 	retired  bool
 	ended    bool
-	// panics are those of the next steps; lost: two in a row were too many.
+	// panics are those of the next steps; lost: a second in a row was too many.
 	panics int
 	lost   bool
 }
@@ -198,6 +196,12 @@ func (w *world) step(n *node, in Input) {
 	}
 	n.panics--
 	w.note("%s panics", n.name)
+	if n.panics > 1 { // over that, too
+		n.panics = 0
+		w.drop(n, in)
+		w.lose(n)
+		return
+	}
 	w.apply(n, Crash{Reason: "a panic of the test", Input: in})
 	if _, isCommand := in.(Command); isCommand {
 		w.refuse(in)
@@ -216,8 +220,15 @@ func (w *world) step(n *node, in Input) {
 // what a call has made.
 func (w *world) drop(n *node, in Input) {
 	w.refuse(in)
-	if a, ok := in.(Answer); ok && a.Err == nil {
-		w.host.jobs = append(w.host.jobs, job{target: n.self, release: true})
+	switch in := in.(type) {
+	case Answer:
+		if in.Err == nil {
+			w.host.jobs = append(w.host.jobs, job{target: n.self, release: true})
+		}
+	case Deleted:
+		for _, r := range in.Replies {
+			w.answer(r)
+		}
 	}
 }
 
@@ -228,7 +239,13 @@ func (w *world) lose(n *node) {
 		return
 	}
 	w.note("%s is lost", n.name)
-	n.lost, w.ruined = true, true
+	n.lost = true
+	switch m := n.state.(type) {
+	case Process:
+		w.refuseAll(m.Askers())
+	case Container:
+		w.refuseAll(m.Askers())
+	}
 	w.orders.lost(n)
 	for _, id := range sortedKeys(n.children) {
 		child := n.children[id]
@@ -238,6 +255,12 @@ func (w *world) lose(n *node) {
 		}
 	}
 	w.tellLost(n)
+}
+
+func (w *world) refuseAll(commands []Command) {
+	for _, c := range commands {
+		w.refuse(c)
+	}
 }
 
 // tellLost tells the parent of an actor that is lost and has no child left.
