@@ -1,9 +1,12 @@
 package actors
 
 import (
+	"context"
+
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-run/troupe/actors/lifecycle"
+	"github.com/troupe-run/troupe/messages"
 )
 
 // Fault is called by an actor before each of its steps, with the actor's name
@@ -22,7 +25,12 @@ func (rt *Runtime) SendNowhere(message any) {
 	rt.system.Root.Send(actor.NewPID(rt.system.Address(), "nobody"), message)
 }
 
-// Dead letters name a command as it travels, from the asker and between actors.
-func CommandInFlight(c lifecycle.Command) []any {
-	return []any{&request{cmd: c.Cmd}, c, returned{}, publish{}}
+// InFlight are the messages that a command is in on its way, and that name its
+// asker afterwards.
+func InFlight(cmd messages.AnyCommand) []any {
+	r := &request{ctx: context.Background(), cmd: cmd}
+	return []any{
+		r, lifecycle.Command{Asker: r, Cmd: cmd}, lifecycle.Abandon{Asker: r, Process: cmd.Target()},
+		lifecycle.Deleted{Replies: []lifecycle.Reply{{To: r}}},
+	}
 }

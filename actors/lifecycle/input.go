@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/troupe-run/troupe/messages"
@@ -74,6 +75,11 @@ type (
 	// DrainExpired tells a container that its execs took too long to end.
 	DrainExpired struct{ At time.Time }
 )
+
+// LogValue names the command: what is in it may be secret.
+func (c Command) LogValue() slog.Value {
+	return slog.StringValue(c.Cmd.Verb() + " " + c.Cmd.Target().String())
+}
 
 func (Command) input()      {}
 func (Abandon) input()      {}
