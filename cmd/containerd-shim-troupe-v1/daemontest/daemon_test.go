@@ -199,7 +199,7 @@ func (d *daemon) writeTemplate(t testing.TB, name string, tmpl *template.Templat
 func (d *daemon) start(t testing.TB) {
 	t.Helper()
 	d.cmd = exec.Command(filepath.Join(d.bin, d.folder, "containerd"), "--config", filepath.Join(d.Dir, "config.toml"), "--log-level", "debug")
-	d.cmd.Env = append(os.Environ(), "PATH="+strings.Join([]string{d.bin, filepath.Join(d.bin, d.folder), os.Getenv("PATH")}, ":"))
+	d.cmd.Env = append(os.Environ(), "PATH="+strings.Join([]string{d.bin, filepath.Join(d.bin, d.folder), filepath.Join(d.bin, "rivals"), os.Getenv("PATH")}, ":"))
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	// A process group of its own, as systemd would give it.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
