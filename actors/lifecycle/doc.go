@@ -5,7 +5,8 @@
 //
 // Every machine is total: in every phase every input has a rule with a name,
 // also where the rule is that nothing happens or that the asker gets an error.
-// The tables in table_gen.md are generated from the rules.
+// TABLES.md is generated from the rules, and so are the protocol in the comment
+// of package messages and the diagrams in the README.
 //
 // # Values
 //
@@ -17,5 +18,7 @@
 // # Promises
 //
 // An asker that is handed to Step is answered by exactly one Reply: at once, or
-// by a later Step. An asker that is abandoned is forgotten and never answered.
+// by a later Step. An asker that is abandoned is forgotten: the machine that keeps
+// it does not answer it. An answer that was on its way in a Deleted still comes,
+// and so does that of a call that outlived its container.
 package lifecycle
