@@ -18,12 +18,12 @@ RIVALS         := $(BIN)/rivals
 
 # Modules with replace directives refuse "go install pkg@version". A module of
 # one line that requires them builds all of these programs in one way.
-#   $(call build-module,NAME,MODULE,VERSION,OUTPUT FOLDER,PACKAGES,ENVIRONMENT)
+#   $(call build-module,NAME,VERSION,OUTPUT FOLDER,PACKAGES,ENVIRONMENT)
 define build-module
-	@mkdir -p $(BIN)/.build/$(1) $(4)
+	@mkdir -p $(BIN)/.build/$(1) $(3)
 	@cd $(BIN)/.build/$(1) && printf 'module build\n\ngo 1.26\n' > go.mod && rm -f go.sum
-	cd $(BIN)/.build/$(1) && GOFLAGS=-mod=mod GOWORK=off $(GO) get $(addsuffix @$(3),$(5))
-	cd $(BIN)/.build/$(1) && GOFLAGS=-mod=mod GOWORK=off $(6) $(GO) build -trimpath -o $(4)/ $(5)
+	cd $(BIN)/.build/$(1) && GOFLAGS=-mod=mod GOWORK=off $(GO) get $(addsuffix @$(2),$(4))
+	cd $(BIN)/.build/$(1) && GOFLAGS=-mod=mod GOWORK=off $(5) $(GO) build -trimpath -o $(3)/ $(4)
 endef
 
 .PHONY: containerd shim test-containerd bench-containerd install uninstall containerd-packages
@@ -32,17 +32,17 @@ endef
 containerd: $(CONTAINERD_2)/containerd $(CONTAINERD_1_7)/containerd $(BIN)/runc $(BIN)/crictl $(RIVALS)/containerd-shim-runsc-v1
 
 $(CONTAINERD_2)/containerd:
-	$(call build-module,containerd-2,,$(CONTAINERD_2_VERSION),$(CONTAINERD_2),github.com/containerd/containerd/v2/cmd/containerd github.com/containerd/containerd/v2/cmd/ctr github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2,CGO_ENABLED=0)
+	$(call build-module,containerd-2,$(CONTAINERD_2_VERSION),$(CONTAINERD_2),github.com/containerd/containerd/v2/cmd/containerd github.com/containerd/containerd/v2/cmd/ctr github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2,CGO_ENABLED=0)
 
 $(CONTAINERD_1_7)/containerd:
-	$(call build-module,containerd-1.7,,$(CONTAINERD_1_7_VERSION),$(CONTAINERD_1_7),github.com/containerd/containerd/cmd/containerd github.com/containerd/containerd/cmd/ctr github.com/containerd/containerd/cmd/containerd-shim-runc-v2,CGO_ENABLED=0)
+	$(call build-module,containerd-1.7,$(CONTAINERD_1_7_VERSION),$(CONTAINERD_1_7),github.com/containerd/containerd/cmd/containerd github.com/containerd/containerd/cmd/ctr github.com/containerd/containerd/cmd/containerd-shim-runc-v2,CGO_ENABLED=0)
 
 # runc's nsenter is C.
 $(BIN)/runc:
-	$(call build-module,runc,,$(RUNC_VERSION),$(BIN),github.com/opencontainers/runc,CGO_ENABLED=1)
+	$(call build-module,runc,$(RUNC_VERSION),$(BIN),github.com/opencontainers/runc,CGO_ENABLED=1)
 
 $(BIN)/crictl:
-	$(call build-module,cri-tools,,$(CRI_TOOLS_VERSION),$(BIN),sigs.k8s.io/cri-tools/cmd/crictl,CGO_ENABLED=0)
+	$(call build-module,cri-tools,$(CRI_TOOLS_VERSION),$(BIN),sigs.k8s.io/cri-tools/cmd/crictl,CGO_ENABLED=0)
 
 # gVisor's own shim, to compare with. Lowering an OOM score needs
 # CAP_SYS_RESOURCE, and without it that shim does not start: the one line is

@@ -20,11 +20,11 @@ import (
 )
 
 const (
-	costRounds = 1
+	costRounds = 2
 	costExecs  = 100
 	// settle is longer than any of the shims takes to give memory back while it
 	// is idle (containerd's own do so every 30 s).
-	settle = 10 * time.Second
+	settle = 35 * time.Second
 )
 
 // BenchmarkShim reports what a shim costs, beside its rivals under the same
