@@ -69,3 +69,14 @@ type Driver interface {
 	// Close ends the driver. Processes that still live are left alone.
 	Close() error
 }
+
+// Rememberer is a driver that writes down what it makes, so that a runtime whose
+// program was killed has a successor. Create, Start and Exec of such a driver
+// take charge of a [messages.Survivor] that they are given: they make nothing,
+// and the exit is told as for a process of their own.
+type Rememberer interface {
+	// Survivors lists what an earlier runtime has left and nobody has taken
+	// charge of: the root container of a sandbox before its others, a container
+	// before its execs.
+	Survivors(ctx context.Context) ([]messages.Survivor, error)
+}

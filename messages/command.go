@@ -46,6 +46,8 @@ type (
 		Stdio  Stdio
 		// RestoreFrom is the folder of a checkpoint: Start restores from it.
 		RestoreFrom string
+		// Adopt takes charge of a container that exists, in place of making one.
+		Adopt *Survivor
 	}
 
 	// Exec registers a process of a container. Nothing runs before Start.
@@ -53,6 +55,8 @@ type (
 		Process Process
 		Spec    ExecSpec
 		Stdio   Stdio
+		// Adopt takes charge of a process that exists: Start starts nothing.
+		Adopt *Survivor
 	}
 
 	// Start starts the init of a created container, or a registered exec.

@@ -34,4 +34,26 @@ type Launch struct {
 	Stdio Stdio
 	// StdinClosed: CloseIO came before Start, so stdin ends with what is in it.
 	StdinClosed bool
+	// Adopt is the process to take charge of, in place of starting one.
+	Adopt *Survivor
+}
+
+// Survivor is a process that an earlier runtime has left, as the driver finds it
+// written down. It is handed back to the driver in a Create or an Exec whose
+// Adopt it is, and then in a Start if it was started.
+type Survivor struct {
+	Process Process
+	// Sandbox, Bundle and RestoreFrom are those of the Create, for an init.
+	Sandbox     SandboxID
+	Bundle      string
+	RestoreFrom string
+	// Spec is what an exec runs, without its environment.
+	Spec  ExecSpec
+	Stdio Stdio
+	// PIDs are as they were told.
+	PIDs    PIDs
+	Started bool
+	// Ended: it is gone, and nobody saw how. After its Start an exit with
+	// [ExitUnknown] is told for it.
+	Ended bool
 }

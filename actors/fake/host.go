@@ -42,6 +42,14 @@ type process struct {
 	started bool
 	exited  bool
 	running *run
+	// bundle and pids are for a successor; orphan: no runtime is in charge.
+	bundle string
+	spec   messages.ExecSpec
+	pids   messages.PIDs
+	orphan bool
+	// ended: it exited as an orphan, and nobody saw how.
+	ended   bool
+	adopted bool
 }
 
 func (p *process) live() bool { return p.started && !p.exited }
@@ -59,6 +67,9 @@ func (h *host) newPIDs() messages.PIDs {
 // not exist gives one that sleeps, for tests that need no command. Like runsc,
 // the host knows containers by their id alone.
 func (h *host) create(id messages.Incarnation, c messages.Create) (messages.PIDs, error) {
+	if c.Adopt != nil {
+		return h.adopt(id, id)
+	}
 	for other := range h.processes {
 		if other.Process == id.Process {
 			return messages.PIDs{}, refuse("create", id, messages.AlreadyExists, "the host has a container of that id")
@@ -79,8 +90,9 @@ func (h *host) create(id messages.Incarnation, c messages.Create) (messages.PIDs
 	if _, ok := h.sandboxes[sandbox]; !ok {
 		h.sandboxes[sandbox] = id
 	}
-	h.processes[id] = &process{id: id, init: id, sandbox: sandbox, program: prog, stdio: c.Stdio}
-	return h.newPIDs(), nil
+	p := &process{id: id, init: id, sandbox: sandbox, program: prog, stdio: c.Stdio, bundle: c.Bundle, pids: h.newPIDs()}
+	h.processes[id] = p
+	return p.pids, nil
 }
 
 func readCommand(bundle string) (*specs.Process, error) {
@@ -106,6 +118,11 @@ func (h *host) start(id messages.Incarnation) error {
 	switch {
 	case p == nil:
 		return refuse("start", id, messages.NotFound, "no such container")
+	case p.ended:
+		h.tellEnded(p)
+		return nil
+	case p.adopted && p.started:
+		return nil
 	case p.started || p.exited:
 		return refuse("start", id, messages.FailedPrecondition, "it is not created")
 	}
@@ -114,6 +131,9 @@ func (h *host) start(id messages.Incarnation) error {
 }
 
 func (h *host) exec(l messages.Launch) (messages.PIDs, error) {
+	if l.Adopt != nil {
+		return h.adopt(l.Process, l.Init)
+	}
 	parent := h.processes[l.Init]
 	if parent == nil || parent.exited {
 		return messages.PIDs{}, refuse("exec", l.Process, messages.FailedPrecondition, "the container does not run")
@@ -122,10 +142,11 @@ func (h *host) exec(l messages.Launch) (messages.PIDs, error) {
 	if err != nil {
 		return messages.PIDs{}, refuse("exec", l.Process, messages.NotFound, err.Error())
 	}
-	p := &process{id: l.Process, init: l.Init, sandbox: parent.sandbox, program: prog, stdio: l.Stdio, closed: l.StdinClosed}
+	p := &process{id: l.Process, init: l.Init, sandbox: parent.sandbox, program: prog, stdio: l.Stdio, spec: l.Spec, closed: l.StdinClosed}
+	p.pids = h.newPIDs()
 	h.processes[l.Process] = p
 	h.begin(p)
-	return h.newPIDs(), nil
+	return p.pids, nil
 }
 
 // begin runs a process. Its exit is told when its program ends.
@@ -151,7 +172,11 @@ func (h *host) exit(p *process, e messages.Exit) {
 	if e.At.IsZero() {
 		e.At = at()
 	}
-	h.tell(messages.ExitNotice{Process: p.id, Exit: e})
+	if p.orphan {
+		p.ended = true
+	} else {
+		h.tell(messages.ExitNotice{Process: p.id, Exit: e})
+	}
 	for _, other := range h.processes {
 		inContainer := p.id.IsInit() && other.init == p.id
 		inSandbox := h.sandboxes[p.sandbox] == p.id && other.sandbox == p.sandbox

@@ -49,6 +49,7 @@ type Process struct {
 
 	create *messages.Create   // what an init was created from
 	spec   *messages.ExecSpec // what an exec runs
+	adopt  *messages.Survivor // the process that an exec is, if it exists already
 	config *Config
 
 	// held is an exit that is known and not told: start has not returned yet,
@@ -104,7 +105,7 @@ func NewInit(id messages.Incarnation, sandbox messages.SandboxID, c messages.Cre
 func NewExec(id messages.Incarnation, init Process, e messages.Exec) Process {
 	return Process{
 		ID: id, Init: init.ID, Sandbox: init.Sandbox, Bundle: init.Bundle, Phase: Created,
-		Stdio: e.Stdio, spec: &e.Spec, config: init.config,
+		Stdio: e.Stdio, spec: &e.Spec, adopt: e.Adopt, config: init.config,
 	}
 }
 

@@ -102,7 +102,7 @@ func (p *Process) onStart(in Input, out *[]Effect) {
 	var do Do = DoStart{}
 	if !p.IsInit() {
 		do = DoExec{Launch: messages.Launch{
-			Init: p.Init, Process: p.ID, Spec: *p.spec, Stdio: p.Stdio, StdinClosed: p.stdinClosed,
+			Init: p.Init, Process: p.ID, Spec: *p.spec, Stdio: p.Stdio, StdinClosed: p.stdinClosed, Adopt: p.adopt,
 		}}
 	}
 	p.begin(call{do: do, asker: c.Asker, cmd: c.Cmd}, out)
