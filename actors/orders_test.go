@@ -9,11 +9,15 @@ import (
 )
 
 // checkOrders checks the orders that hold for every stream of events, one after
-// the other, and that at its end every started process has had its exit.
-func checkOrders(t *testing.T, events []messages.Event) {
+// the other, and that at its end every started process has had its exit. Where
+// actors were lost, nobody tells the deletion of what they stood for.
+func checkOrders(t *testing.T, events []messages.Event, lost bool) {
 	t.Helper()
 	s := stream{}
 	for i, e := range events {
+		if lost {
+			s.forgive(e)
+		}
 		if wrong := s.take(e); wrong != "" {
 			t.Errorf("event %d, %T of %s: %s", i, e, e.Subject(), wrong)
 			for j := max(0, i-20); j <= i; j++ {
@@ -122,6 +126,22 @@ func (s stream) take(e messages.Event) string {
 	}
 	s[p] = l
 	return ""
+}
+
+// forgive forgets those that must have been released before e, if they do not
+// run: their actor was lost.
+func (s stream) forgive(e messages.Event) {
+	p := e.Subject()
+	released := func(q messages.Process, l life) bool {
+		switch e.(type) {
+		case messages.ContainerCreated, messages.ExecAdded:
+			return (q == p || p.IsInit() && q.Container == p.Container) && l.started == l.exited
+		case messages.ProcessDeleted:
+			return q != p && p.IsInit() && q.Container == p.Container && l.started == l.exited
+		}
+		return false
+	}
+	maps.DeleteFunc(s, released)
 }
 
 // liveExec names an exec of a container that was started and has not exited.
