@@ -246,6 +246,11 @@ func (c *Container) onExecStart(in Input, out *[]Effect) {
 	case c.Init.Phase == Broken || c.Init.doom != "":
 		c.refuseExec(cmd, messages.FailedPrecondition, "the container can not run it", "delete it", out)
 		return
+	case len(c.postponed) > 0:
+		// A pause waits for the execs that are starting; were more of them let
+		// through it might wait for ever.
+		c.postpone(cmd, out)
+		return
 	}
 	*out = append(*out, Forward{To: string(e.id.Exec), In: in})
 	if e.stage == added {
