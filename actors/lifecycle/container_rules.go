@@ -52,7 +52,13 @@ func (c *Container) begin(cmd Command, to Phase, do Do, out *[]Effect) {
 	if c.Init.exhausted(cmd, out) {
 		return
 	}
-	if c.starting > 0 {
+	switch {
+	case c.starting == 0 || to == Resuming:
+	case c.Phase == Frozen:
+		// The pause came late. They hang until it ends.
+		c.Init.refuse(cmd, messages.FailedPrecondition, "it is paused, and execs hang in their start", "resume it first", out)
+		return
+	default:
 		// An exec that starts in a container that is being paused would hang.
 		c.postpone(cmd, out)
 		return
@@ -114,6 +120,42 @@ func (c *Container) onResumeFailed(in Input, out *[]Effect) {
 	c.Phase = Frozen
 	c.answer(in, nil, out)
 	c.replay(out)
+}
+
+// onLate looks for a pause or a resume that its asker was told to have failed and
+// that the sandbox has carried out since: State has to say where it stands.
+func (c *Container) onLate(in Input, out *[]Effect) {
+	a := in.(Answer)
+	phase := &c.Phase
+	if c.Phase == Saving {
+		phase = &c.savedFrom
+	}
+	if i := slices.IndexFunc(c.Init.overdue, func(o call) bool { return o.op == a.Op }); i >= 0 && a.Err == nil {
+		switch c.Init.overdue[i].do.(type) {
+		case DoPause:
+			if *phase == Open && c.Init.Phase == Running {
+				*phase = Frozen
+				*out = append(*out, Publish{Event: messages.ContainerPaused{Container: c.Init.ID.Container}})
+				c.refusePostponed(out)
+			}
+		case DoResume:
+			if *phase == Frozen {
+				*phase = Open
+				*out = append(*out, Publish{Event: messages.ContainerResumed{Container: c.Init.ID.Container}})
+			}
+		}
+	}
+	c.delegate(in, out)
+}
+
+// refusePostponed refuses what waits for execs to have started, in a container
+// that turns out to be paused: in the Open phase that is a Pause or a Checkpoint.
+func (c *Container) refusePostponed(out *[]Effect) {
+	waiting := c.postponed
+	c.postponed = nil
+	for _, cmd := range waiting {
+		c.Init.refuse(cmd, messages.FailedPrecondition, "it is paused already", "resume it first", out)
+	}
 }
 
 func (c *Container) onCheckpointOK(in Input, out *[]Effect) {
@@ -245,11 +287,6 @@ func (c *Container) onExecStart(in Input, out *[]Effect) {
 		return
 	case c.Init.Phase == Broken || c.Init.doom != "":
 		c.refuseExec(cmd, messages.FailedPrecondition, "the container can not run it", "delete it", out)
-		return
-	case len(c.postponed) > 0:
-		// A pause waits for the execs that are starting; were more of them let
-		// through it might wait for ever.
-		c.postpone(cmd, out)
 		return
 	}
 	*out = append(*out, Forward{To: string(e.id.Exec), In: in})

@@ -88,7 +88,10 @@ func init() {
 		onC(onDeleteFailed, rule[Container]{"the init's table, so that it can be tried again; ending: try again, and discard it in the end", []Phase{Released}, (*Container).onDeleteFailed}, Closed),
 		onC(onDeleteOK, impossibleC, notClosed...),
 		onC(onDeleteFailed, impossibleC, notClosed...),
-		onC(onLate, toInit, always...),
+		onC(onLate, rule[Container]{"the init's table; a pause that succeeded after all is told", []Phase{Frozen}, (*Container).onLate}, Open),
+		onC(onLate, rule[Container]{"the init's table; a resume that succeeded after all is told", []Phase{Open}, (*Container).onLate}, Frozen),
+		onC(onLate, rule[Container]{"the init's table; a pause or resume that succeeded after all is told", nil, (*Container).onLate}, Saving),
+		onC(onLate, toInit, Pausing, Resuming, Closing, Closed, Clearing, Released),
 		onC(onCallOK, rule[Container]{"reply", nil, (*Container).onCallOK}, always...),
 		onC(onCallFailed, rule[Container]{"the init's table", nil, (*Container).delegate}, always...),
 

@@ -220,6 +220,9 @@ func (h *host) finish(j job) {
 func (h *host) giveBack(f *flight) {
 	h.calls = slices.DeleteFunc(h.calls, func(o *flight) bool { return o == f })
 	h.w.note("host: %s of %s returns", f.call.Do.Verb(), f.call.Target)
+	if _, isPause := f.call.Do.(DoPause); isPause && f.late && f.answer.Err == nil {
+		f.from.pausedLate = true
+	}
 	if !f.from.ended {
 		h.w.send(f.from, toReturned{f.answer})
 	}
@@ -229,5 +232,5 @@ func (h *host) giveBack(f *flight) {
 func (h *host) timeOut(f *flight) {
 	f.late = true
 	h.w.note("host: %s of %s is late", f.call.Do.Verb(), f.call.Target)
-	h.w.send(f.from, Answer{Op: f.call.Op, Err: driverError(f, messages.DeadlineExceeded)})
+	h.w.send(f.from, Answer{Op: f.call.Op, Overdue: true, Err: driverError(f, messages.DeadlineExceeded)})
 }

@@ -129,7 +129,9 @@ func (o *orders) called(n *node, c Call) {
 		if box, ok := n.parent.state.(Container); ok && !n.parent.lost {
 			switch box.Phase {
 			case Pausing, Frozen, Resuming, Saving:
-				o.w.fail("%s is started while its container is %s", n.name, box.Phase)
+				if !n.parent.pausedLate {
+					o.w.fail("%s is started while its container is %s", n.name, box.Phase)
+				}
 			case Closed, Clearing, Released:
 				o.w.fail("%s is started although its container is %s", n.name, box.Phase)
 			}

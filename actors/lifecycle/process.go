@@ -75,7 +75,7 @@ type Process struct {
 	calls  []call
 	// overdue are calls that were answered for and have not returned. They
 	// count against Limits.Calls, since each holds a goroutine.
-	overdue   []Op
+	overdue   []call
 	waiters   []Asker
 	postponed []Command
 	deleters  []Asker
@@ -187,7 +187,7 @@ func (p *Process) finish(a Answer) call {
 	i := p.call(a.Op)
 	c := p.calls[i]
 	if a.Overdue {
-		p.overdue = append(slices.Clip(p.overdue), a.Op)
+		p.overdue = append(slices.Clip(p.overdue), call{op: c.op, do: c.do})
 	}
 	p.calls = slices.Delete(slices.Clone(p.calls), i, i+1)
 	return c

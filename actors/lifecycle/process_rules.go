@@ -579,7 +579,7 @@ func (p *Process) escalates(c call, kind error) bool {
 
 func (p *Process) onLateAnswer(in Input, out *[]Effect) {
 	a := in.(Answer)
-	p.overdue = slices.DeleteFunc(slices.Clone(p.overdue), func(op Op) bool { return op == a.Op })
+	p.overdue = slices.DeleteFunc(slices.Clone(p.overdue), func(c call) bool { return c.op == a.Op })
 	if a.Err == nil && a.Op == p.making && !p.made {
 		p.made = true
 		*out = append(*out, Discard{Target: p.ID})

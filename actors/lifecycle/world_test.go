@@ -53,6 +53,9 @@ type node struct {
 	// panics are those of the next steps; lost: a second in a row was too many.
 	panics int
 	lost   bool
+	// pausedLate: a pause that was answered for has succeeded since, so that
+	// execs which were on their way are started in a container that is paused.
+	pausedLate bool
 }
 
 // Messages that are not inputs of a machine.
