@@ -238,12 +238,23 @@ func (h *simHost) CloseIO(_ context.Context, id messages.Incarnation) error {
 
 // Pause implements Driver.
 func (h *simHost) Pause(_ context.Context, id messages.Incarnation) error {
+	h.muddle(id)
 	return h.use("pause", id, h.sim.timeouts().Call, func(p *simProcess) { p.paused = true })
 }
 
 // Resume implements Driver.
 func (h *simHost) Resume(_ context.Context, id messages.Incarnation) error {
+	h.muddle(id)
 	return h.use("resume", id, h.sim.timeouts().Call, func(p *simProcess) { p.paused = false })
+}
+
+// muddle notes that pauses and resumes of a container overlap.
+func (h *simHost) muddle(id messages.Incarnation) {
+	for _, t := range h.sim.tasks {
+		if p := h.find(id); p != nil && t.call != nil && t.call.process == id && (t.call.verb == "pause" || t.call.verb == "resume") {
+			p.muddled = true
+		}
+	}
 }
 
 // Update implements Driver.

@@ -27,6 +27,9 @@ type simProcess struct {
 	pids    messages.PIDs
 	started bool
 	paused  bool // of an init: its container
+	// muddled: a pause or resume began while another was under way, so that
+	// nobody can know from their answers which was the last to be carried out.
+	muddled bool
 	// dying is a signal or a kill of the sandbox on its way; it dies of it in a
 	// step of its own.
 	dying   *simDeath

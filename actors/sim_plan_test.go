@@ -190,7 +190,11 @@ func newSimPlan(seed uint64) *simPlan {
 	if a.odds(1, 12) {
 		a.ask(messages.Shutdown{Now: a.odds(1, 2)}, a.IntN(len(p.items)))
 	}
-	for range a.IntN(3) {
+	mishaps := a.IntN(3)
+	if a.odds(1, 6) { // a stormy one
+		mishaps = 3 + a.IntN(8)
+	}
+	for range mishaps {
 		a.mishap()
 	}
 	if a.odds(1, 4) {

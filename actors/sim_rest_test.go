@@ -28,6 +28,8 @@ func (w *simWitness) rest() {
 			s.fail("order 3", "%s is gone and its exit is never told", p.id)
 		case !p.dead && (l == nil || l.exit != nil && l.exit.Reason == ""):
 			s.fail("stray", "%s lives and nobody was told of it", p.id)
+		case !p.dead && !p.muddled && p.paused != l.paused:
+			s.fail("truth", "%s is paused: %v, and was told to be: %v", p.id, p.paused, l.paused)
 		}
 	}
 }
