@@ -163,7 +163,11 @@ func (r *run) cat() {
 				return
 			}
 			r.print(string(b))
-			written <- struct{}{}
+			select {
+			case written <- struct{}{}:
+			case <-r.killed:
+				return
+			}
 			continue
 		case <-r.killed:
 			return
