@@ -31,7 +31,7 @@ func (c *container) watchSandbox() {
 			end = exitCode{code: status}
 		}
 	}
-	c.finish(c.exitOfSandbox(end), c.oom)
+	c.finish(c.exitOfSandbox(end))
 }
 
 // askStatus waits for a root container's init by `runsc wait`. It is the way of
@@ -74,14 +74,14 @@ func (c *container) exitOfSandbox(end exitCode) messages.Exit {
 
 // finish tells a container's exit, once. The kernel's kill for want of memory
 // comes before the exit that it explains.
-func (c *container) finish(e messages.Exit, oom *oomCounter) {
+func (c *container) finish(e messages.Exit) {
 	c.driver.mu.Lock()
 	// What ended by itself in the last moment has no other reason.
 	if c.reason != "" && e.Reason != "" {
 		e.Reason = c.reason
 	}
 	c.driver.mu.Unlock()
-	if e.Status == messages.ExitKilled && oom.grew() {
+	if e.Status == messages.ExitKilled && c.sandbox.isGone() && c.sandbox.oom.grew() {
 		c.driver.notify(messages.OOMNotice{Process: c.init})
 		e.Reason = "the kernel killed the sandbox for want of memory"
 	}
@@ -101,12 +101,12 @@ func (c *container) watchMember() {
 	select {
 	case <-c.started:
 		if e, known := c.waitMember(); known {
-			c.finish(e, nil)
+			c.finish(e)
 		}
 	case <-c.dropped:
-		c.finish(killed("it was ended before its start"), nil)
+		c.finish(killed("it was ended before its start"))
 	case <-c.sandbox.sentry.gone:
-		c.finish(killed(sandboxGone), nil)
+		c.finish(killed(sandboxGone))
 	case <-c.driver.stop:
 	}
 }

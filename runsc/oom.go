@@ -3,6 +3,7 @@ package runsc
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,19 +15,33 @@ type oomCounter struct {
 	start uint64
 }
 
-// newOOMCounter finds the counter of a cgroup, nil if there is none: without
-// cgroups nothing tells of OOM.
-func newOOMCounter(c *cgroup) *oomCounter {
-	for _, file := range []string{
-		// Version 2 alone, version 2 in the hybrid layout, and version 1.
-		filepath.Join(c.root, c.path, "memory.events"),
-		filepath.Join(c.root, "unified", c.path, "memory.events"),
-		filepath.Join(c.root, "memory", c.path, "memory.oom_control"),
-	} {
-		o := &oomCounter{file: file}
-		if n, ok := o.read(); ok {
-			o.start = n
-			return o
+// newOOMCounter finds the counter of the cgroup that a process is in, nil if
+// there is none: without cgroups nothing tells of OOM. A sandbox of a pod is in
+// the pod's cgroup and not in that of its spec (dev.gvisor.spec.cgroup-parent).
+func newOOMCounter(root string, pid int) *oomCounter {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(b)) {
+		// hierarchy:controllers:path (cgroups(7)); version 2 is "0::path".
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) != 3 {
+			continue
+		}
+		var files []string
+		switch {
+		case f[0] == "0":
+			files = []string{filepath.Join(root, f[2], "memory.events"), filepath.Join(root, "unified", f[2], "memory.events")}
+		case slices.Contains(strings.Split(f[1], ","), "memory"):
+			files = []string{filepath.Join(root, "memory", f[2], "memory.oom_control")}
+		}
+		for _, file := range files {
+			o := &oomCounter{file: file}
+			if n, ok := o.read(); ok {
+				o.start = n
+				return o
+			}
 		}
 	}
 	return nil
