@@ -148,13 +148,13 @@ func (c *Container) onLate(in Input, out *[]Effect) {
 	c.delegate(in, out)
 }
 
-// refusePostponed refuses what waits for execs to have started, in a container
-// that turns out to be paused: in the Open phase that is a Pause or a Checkpoint.
+// refusePostponed refuses what waits for execs to have started, or for that, in a
+// container that turns out to be paused.
 func (c *Container) refusePostponed(out *[]Effect) {
 	waiting := c.postponed
 	c.postponed = nil
 	for _, cmd := range waiting {
-		c.Init.refuse(cmd, messages.FailedPrecondition, "it is paused already", "resume it first", out)
+		c.Init.refuse(cmd, messages.FailedPrecondition, "it is paused", "resume it first", out)
 	}
 }
 
@@ -287,6 +287,11 @@ func (c *Container) onExecStart(in Input, out *[]Effect) {
 		return
 	case c.Init.Phase == Broken || c.Init.doom != "":
 		c.refuseExec(cmd, messages.FailedPrecondition, "the container can not run it", "delete it", out)
+		return
+	case len(c.postponed) > 0:
+		// A pause waits for the execs that are starting; were more of them let
+		// through it might wait for ever.
+		c.postpone(cmd, out)
 		return
 	}
 	*out = append(*out, Forward{To: string(e.id.Exec), In: in})

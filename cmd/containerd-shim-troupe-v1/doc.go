@@ -28,5 +28,6 @@
 //	address       the shim's socket; containerd 1.x reads it after a restart
 //	log           a FIFO that containerd reads the shim's log from
 //	troupe.json   what "delete" needs to know of a shim that is gone
+//	options.pb    the runtime options that "start" was told, for the sandbox API
 //	exit.json     how the init ended, written before the exit is told
 package main
