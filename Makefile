@@ -6,14 +6,17 @@ GO  ?= go
 
 .DEFAULT_GOAL := help
 
-# containerd, its rivals, and the shim's place on a machine.
--include containerd.mk
+# containerd, its rivals, and the shim's place on a machine; load and soak; the
+# simulation.
+include containerd.mk load.mk simulate.mk
 
-GVISOR_VERSION      ?= v0.0.0-20260905035102-160fafc42237
 STATICCHECK_VERSION := v0.8.2
 
 # How long `make fuzz` spends on each target.
 FUZZTIME  ?= 10s
+# The modules of this tree: two of tests need what no user of this one should
+# have to require, gVisor's packages and containerd's client.
+MODULES   := . runsc/controltest cmd/containerd-shim-troupe-v1/daemontest
 # Which tests: make test RUN=TestPlay
 RUN       ?= .
 TESTTIME  ?= 20m
@@ -27,7 +30,7 @@ export TROUPE_RUNSC ?= $(BIN)/runsc
 ## help: this list
 help:
 	@sed -n 's/^## \([a-z-]*\): /\1|/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r target text; do printf '  make %-18s %s\n' "$$target" "$$text"; done
+		while IFS='|' read -r target text; do printf '  make %-20s %s\n' "$$target" "$$text"; done
 
 ## build: the program, into bin/troupe
 build:
@@ -43,6 +46,8 @@ run: build bin/runsc
 test: packages bin/runsc
 	$(GO) test -timeout $(TESTTIME) -run '$(RUN)' ./...
 	$(GO) test -timeout $(TESTTIME) -run '$(RUN)' -race ./messages/... ./actors/...
+	cd runsc/controltest && GOWORK=off CGO_ENABLED=0 $(GO) test ./...
+	$(MAKE) test-containerd
 
 ## race: every test with the race detector
 race: packages bin/runsc
@@ -52,8 +57,10 @@ race: packages bin/runsc
 lint: bin/staticcheck
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l) && \
 		if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:" $$unformatted; exit 1; fi
-	$(GO) vet ./...
-	bin/staticcheck ./...
+	@set -e; for module in $(MODULES); do \
+		echo "cd $$module && go vet ./... && staticcheck ./..."; \
+		(cd $$module && GOWORK=off $(GO) vet ./... && GOWORK=off $(BIN)/staticcheck ./...); \
+	done
 
 ## fuzz: each fuzz target for FUZZTIME=10s
 fuzz:
