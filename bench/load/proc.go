@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -57,8 +58,10 @@ type process struct {
 	zombie      bool
 	// ticks of user and system time, of a hundredth of a second each: USER_HZ
 	// is 100 on every architecture that gVisor runs on.
-	ticks   int64
-	threads int
+	ticks int64
+	// deadTicks are those of children that were waited for.
+	deadTicks int64
+	threads   int
 }
 
 const userHZ = 100
@@ -98,8 +101,13 @@ func parseStat(pid int, text string) (process, bool) {
 	parent, _ := strconv.Atoi(f[1])
 	user, _ := strconv.ParseInt(f[11], 10, 64)
 	system, _ := strconv.ParseInt(f[12], 10, 64)
+	deadUser, _ := strconv.ParseInt(f[13], 10, 64)
+	deadSystem, _ := strconv.ParseInt(f[14], 10, 64)
 	threads, _ := strconv.Atoi(f[17])
-	return process{pid: pid, parent: parent, zombie: f[0] == "Z", ticks: user + system, threads: threads}, true
+	return process{
+		pid: pid, parent: parent, zombie: f[0] == "Z", threads: threads,
+		ticks: user + system, deadTicks: deadUser + deadSystem,
+	}, true
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
@@ -218,21 +226,32 @@ func countFiles(folders []string) int {
 	return n
 }
 
-// machineCPU is the busy time of all processors in seconds (proc_stat(5)).
-func machineCPU() float64 {
-	data, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0
-	}
-	line, _, _ := strings.Cut(string(data), "\n")
-	var busy int64
-	// user nice system idle iowait irq softirq steal; guest time is in user.
-	for i, field := range strings.Fields(strings.TrimPrefix(line, "cpu")) {
-		if i == 3 || i == 4 || i > 7 {
-			continue
+// processorTime is that of the target's processes so far, in seconds, with that
+// of the dead, which their parents have (proc_pid_stat(5), cutime).
+//
+// Where the target is this program, those are itself and all below it. Else
+// they are every process but this one that it sees, because a daemon's share
+// belongs to an exec too: in a pid namespace of its own that is exact, without
+// one everything that is busy meanwhile is in it.
+func processorTime(roots []int) float64 {
+	table := processTable()
+	self := os.Getpid()
+	var ticks int64
+	if !slices.Contains(roots, self) {
+		for pid, p := range table {
+			if pid != self {
+				ticks += p.ticks + p.deadTicks
+			}
 		}
-		n, _ := strconv.ParseInt(field, 10, 64)
-		busy += n
+		return float64(ticks) / userHZ
 	}
-	return float64(busy) / userHZ
+	for pid, p := range table {
+		for above := pid; above > 0; above = table[above].parent {
+			if above == self {
+				ticks += p.ticks + p.deadTicks
+				break
+			}
+		}
+	}
+	return float64(ticks) / userHZ
 }

@@ -54,9 +54,9 @@ type Counts struct {
 	Killed    uint64 `json:"killed"`
 	Cancelled uint64 `json:"cancelled"`
 	// Cut short, because the load ended; they are not among the completed.
-	Cut uint64 `json:"cut"`
-	Terminal  uint64 `json:"terminal"`
-	Bytes     uint64 `json:"bytes"`
+	Cut      uint64 `json:"cut"`
+	Terminal uint64 `json:"terminal"`
+	Bytes    uint64 `json:"bytes"`
 }
 
 // ErrorCount is how often an operation failed in one way.

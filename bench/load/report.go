@@ -26,9 +26,10 @@ type Report struct {
 
 	Counts    Counts    `json:"counts"`
 	Latencies []Latency `json:"latencies"`
-	// MachineCPU is the busy time of all processors during the load, in
-	// seconds: the target, its sandboxes, this program and everybody else.
-	MachineCPU float64 `json:"machine_cpu_s"`
+	// CPU is the processor time during the load, in seconds: of this program and
+	// its children where it is the target, else of every other process that it
+	// sees, a daemon's too.
+	CPU float64 `json:"cpu_s"`
 
 	Errors     []ErrorCount `json:"errors"`
 	Events     uint64       `json:"events"`

@@ -26,7 +26,7 @@ func fullReport() *load.Report {
 		Options: load.Options{Sandboxes: 2, Containers: 1, AtOnce: 8, Mix: load.Mix{load.True: 1, load.Sleep: 2}, Duration: 3 * time.Second, Leaks: true},
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Elapsed: 3 * time.Second,
 		Counts:     load.Counts{Started: 30, Completed: 27, Failed: 1, Killed: 3, Cancelled: 2, Terminal: 4, Bytes: 1 << 20},
-		MachineCPU: 1.5,
+		CPU:        1.5,
 		Errors:     []load.ErrorCount{{Op: load.OpStart, Kind: "Unavailable", Count: 1, Example: "start load-0-0/w0-1: <gone>"}},
 		Events:     120,
 		Violations: load.Violations{Count: 2, ByRule: map[string]uint64{load.RuleOneExit: 2}, Texts: []string{"load-0-0/w1-1: exits a second time"}},

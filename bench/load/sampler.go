@@ -64,11 +64,11 @@ func newSampler(r *run) *sampler {
 	return &sampler{run: r, stop: make(chan struct{}), done: make(chan struct{})}
 }
 
-// state looks at the target now.
-func (s *sampler) state() State {
-	roots := s.run.target.Roots()
+// Look looks at what a target holds now.
+func Look(t Target) State {
+	roots := t.Roots()
 	byRole, zombies := tree(roots)
-	st := State{ByRole: byRole, Zombies: zombies, Files: countFiles(s.run.target.Folders()), Mounts: countMounts()}
+	st := State{ByRole: byRole, Zombies: zombies, Files: countFiles(t.Folders()), Mounts: countMounts()}
 	if slices.Contains(roots, os.Getpid()) {
 		st.Goroutines = runtime.NumGoroutine()
 	}
@@ -76,7 +76,7 @@ func (s *sampler) state() State {
 }
 
 // baseline is the state before there are sandboxes.
-func (s *sampler) baseline() { s.run.report.Baseline = s.state() }
+func (s *sampler) baseline() { s.run.report.Baseline = Look(s.run.target) }
 
 // idle is the state with sandboxes and without execs.
 func (s *sampler) idle() { s.run.report.Idle = s.settledState() }
@@ -84,10 +84,10 @@ func (s *sampler) idle() { s.run.report.Idle = s.settledState() }
 // settledState is that after what is on its way out is gone.
 func (s *sampler) settledState() State {
 	runtime.GC()
-	st := s.state()
+	st := Look(s.run.target)
 	for range 20 {
 		time.Sleep(25 * time.Millisecond)
-		next := s.state()
+		next := Look(s.run.target)
 		if next.Goroutines == st.Goroutines && next.Zombies == st.Zombies && next.ByRole[RoleRuntime].FDs == st.ByRole[RoleRuntime].FDs {
 			return next
 		}
@@ -100,7 +100,7 @@ func (s *sampler) settledState() State {
 func (s *sampler) begin() {
 	s.begun = time.Now()
 	s.run.report.Started = s.begun
-	s.beforeCPU = machineCPU()
+	s.beforeCPU = processorTime(s.run.target.Roots())
 	go s.sample()
 }
 
@@ -133,7 +133,7 @@ func (s *sampler) take() {
 	sample := Sample{
 		At: time.Since(s.begun), Completed: completed, Failed: failed,
 		P50: latency.Quantile(0.5), P99: latency.Quantile(0.99),
-		State: s.state(),
+		State: Look(s.run.target),
 	}
 	var before time.Duration
 	if n := len(s.run.report.Samples); n > 0 {
@@ -179,11 +179,11 @@ func (s *sampler) tell() {
 // end stops sampling and takes the figures of the whole.
 func (s *sampler) end() {
 	elapsed := time.Since(s.begun)
-	cpu := machineCPU() - s.beforeCPU
+	cpu := processorTime(s.run.target.Roots()) - s.beforeCPU
 	close(s.stop)
 	<-s.done
 	s.run.report.Elapsed = elapsed
-	s.run.report.MachineCPU = cpu
+	s.run.report.CPU = cpu
 	s.run.report.After = s.settledState()
 }
 

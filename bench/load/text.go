@@ -36,7 +36,7 @@ func (r *Report) writeHead(b *strings.Builder) {
 	fmt.Fprintf(b, "%d of them killed; beside them %d cancelled, %d cut short by the end, %d failed; %d with a terminal; %s of output\n",
 		c.Killed, c.Cancelled, c.Cut, c.Failed, c.Terminal, Bytes(int64(c.Bytes)))
 	if c.Completed > 0 {
-		fmt.Fprintf(b, "%.2f ms of processor time per exec, of the whole machine\n", r.MachineCPU*1000/float64(c.Completed))
+		fmt.Fprintf(b, "%.2f ms of processor time per exec, of all processes\n", r.CPU*1000/float64(c.Completed))
 	}
 }
 

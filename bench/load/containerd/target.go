@@ -273,3 +273,6 @@ func (t *Target) Close() error {
 	}
 	return err
 }
+
+// Prefix of the ids of the load's containers.
+func (t *Target) Prefix() string { return t.options.Prefix }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/troupe-run/troupe/bench/load"
+)
+
+// aim is a ratio that Troupe wants to reach.
+type aim struct {
+	what string
+	// better is how many times better it is than the other; least, how many
+	// times it should be.
+	better, least float64
+}
+
+func (a aim) met() bool { return a.better >= a.least }
+
+// aims compare what was measured in this run.
+func (r *results) aims() []aim {
+	ours := r.shim(troupe)
+	var all []aim
+	compare := func(what, other string, least float64, better func(other *figures) float64) {
+		if f := r.shim(other); ours != nil && f != nil {
+			all = append(all, aim{what + " than " + f.Shim.Program, better(f), least})
+		}
+	}
+	faster := func(n int, op string) func(*figures) float64 {
+		return func(f *figures) float64 {
+			return ratio(float64(f.exec(n, op).Quantile(0.5)), float64(ours.exec(n, op).Quantile(0.5)))
+		}
+	}
+	more := func(n int) func(*figures) float64 {
+		return func(f *figures) float64 {
+			a, _, _ := ours.overRounds(n, func(l level) float64 { return l.Rate })
+			b, _, _ := f.overRounds(n, func(l level) float64 { return l.Rate })
+			return ratio(a, b)
+		}
+	}
+	compare("exec start, p50, one at a time, faster", runsc, 5, faster(1, load.OpStart))
+	compare("exec start, p50, one at a time, faster", runc, 1, faster(1, load.OpStart))
+	compare("throughput at 8 at once higher", runsc, 5, more(8))
+	compare("throughput at 16 at once higher", runc, 3, more(16))
+	compare("throughput at 16 at once higher", runsc, 1, more(16))
+	compare("throughput at 16 at once higher", wide, 1, more(16))
+	compare("throughput at 64 at once higher", runc, 1, more(64))
+	compare("idle shim, RSS, smaller", runc, 1, func(f *figures) float64 {
+		return ratio(f.idle(load.RoleRuntime, rss), ours.idle(load.RoleRuntime, rss))
+	})
+	compare("idle shim with its stubs, PSS, smaller", runsc, 1, func(f *figures) float64 {
+		return ratio(f.idle(load.RoleRuntime, pss)+f.idle(load.RoleStub, pss), ours.idle(load.RoleRuntime, pss)+ours.idle(load.RoleStub, pss))
+	})
+	return all
+}
+
+func ratio(a, b float64) float64 {
+	if b <= 0 {
+		return 0
+	}
+	return a / b
+}
+
+func (r *results) writeAims(b *strings.Builder) {
+	b.WriteString("## In short\n\n")
+	rows := [][]string{}
+	for _, a := range r.aims() {
+		met := "yes"
+		if !a.met() {
+			met = "**no**"
+		}
+		rows = append(rows, []string{a.what, number(a.better) + " times", fmt.Sprintf("%s times", number(a.least)), met})
+	}
+	table(b, []string{"Troupe's shim", "is", "should be", "met"}, rows)
+}
