@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -14,9 +15,35 @@ import (
 // map is made, and with 1,024 maps one shard each is enough.
 func init() { cmap.SHARD_COUNT = 1 }
 
-// newSystem makes an actor system that logs to log.
+// newSystem makes an actor system that logs to log. What the library takes for
+// information (its start, each message that finds no actor, as after the end of
+// a process) is for debugging here.
 func newSystem(log *slog.Logger) *actor.ActorSystem {
-	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))
+	quiet := slog.New(quieter{log.Handler()})
+	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet }))
+}
+
+// quieter is a handler that takes information as debugging.
+type quieter struct{ slog.Handler }
+
+func (h quieter) Enabled(ctx context.Context, l slog.Level) bool {
+	return h.Handler.Enabled(ctx, quieterLevel(l))
+}
+
+func (h quieter) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = quieterLevel(r.Level)
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h quieter) WithAttrs(a []slog.Attr) slog.Handler { return quieter{h.Handler.WithAttrs(a)} }
+
+func (h quieter) WithGroup(name string) slog.Handler { return quieter{h.Handler.WithGroup(name)} }
+
+func quieterLevel(l slog.Level) slog.Level {
+	if l == slog.LevelInfo {
+		return slog.LevelDebug
+	}
+	return l
 }
 
 // props are those of every actor of the runtime.
