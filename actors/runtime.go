@@ -157,7 +157,7 @@ func (o *Options) complete() error {
 	}
 	duration := func(name string, d *time.Duration, def time.Duration) {
 		if *d < 0 {
-			wrong = append(wrong, fmt.Errorf("Timeouts.%s is negative: %v", name, *d))
+			wrong = append(wrong, fmt.Errorf("the option Timeouts.%s is negative: %v", name, *d))
 		} else if *d == 0 {
 			*d = def
 		}
@@ -173,7 +173,7 @@ func (o *Options) complete() error {
 	duration("Drain", &t.Drain, 10*time.Second)
 	limit := func(name string, n *int, def int) {
 		if *n < 0 {
-			wrong = append(wrong, fmt.Errorf("Limits.%s is negative: %d", name, *n))
+			wrong = append(wrong, fmt.Errorf("the option Limits.%s is negative: %d", name, *n))
 		} else if *n == 0 {
 			*n = def
 		}
