@@ -66,7 +66,7 @@ const (
 // wrote into its root folder, and connects once. It is NotFound for a
 // container that runsc does not know, and Unavailable where the sandbox can
 // not be spoken to, or is not the process that runsc says it is.
-func dialSandbox(root, container string, o controlOptions) (*controlClient, error) {
+func dialSandbox(ctx context.Context, root, container string, o controlOptions) (*controlClient, error) {
 	const op = "connect to the sandbox of"
 	id := messages.ContainerID(container)
 	if err := id.Validate(); err != nil {
@@ -96,8 +96,7 @@ func dialSandbox(root, container string, o controlOptions) (*controlClient, erro
 	if c.socket, err = openSocket(root, record.Sandbox); err != nil {
 		return nil, controlError(op, messages.Init(id), err)
 	}
-	deadline := time.Now().Add(o.Timeout)
-	conn, err := c.connect(context.Background(), deadline)
+	conn, err := c.connect(ctx, c.deadline(ctx))
 	if err == nil {
 		var pid int
 		pid, err = conn.peerPID()
@@ -282,6 +281,20 @@ func (c *controlClient) record(op string, id messages.ContainerID) (*containerRe
 	}
 	c.records[id] = fresh
 	return fresh.record, nil
+}
+
+// isRunning tells whether a container is neither paused nor only created, as far
+// as runsc has written that down.
+func (c *controlClient) isRunning(id messages.ContainerID) bool {
+	record, err := c.record("look at", id)
+	return err == nil && record.Status == "running"
+}
+
+// forget drops what is kept of a container that was deleted.
+func (c *controlClient) forget(id messages.ContainerID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.records, id)
 }
 
 func loadRecord(root string, id messages.ContainerID) (*cachedRecord, error) {

@@ -1,6 +1,7 @@
 package runsc
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -83,7 +84,7 @@ func (f *fakeControl) writeState(t *testing.T, change func(container, sandbox ma
 
 func (f *fakeControl) client(t *testing.T, o controlOptions) *controlClient {
 	t.Helper()
-	c, err := dialSandbox(f.root, "c", o)
+	c, err := dialSandbox(context.Background(), f.root, "c", o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package runsc
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -36,7 +37,7 @@ func TestControlFind(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := serveControl(t, serve)
 			f.writeState(t, test.change)
-			c, err := dialSandbox(f.root, "c", controlOptions{})
+			c, err := dialSandbox(context.Background(), f.root, "c", controlOptions{})
 			if err == nil {
 				_, err = c.State(testContext(t), "c")
 				c.Close()
@@ -51,11 +52,11 @@ func TestControlFind(t *testing.T) {
 	}
 	root := t.TempDir()
 	for id, kind := range map[string]error{"c": messages.NotFound, "../c": messages.InvalidArgument, "": messages.InvalidArgument} {
-		if _, err := dialSandbox(root, id, controlOptions{}); !errors.Is(err, kind) {
+		if _, err := dialSandbox(context.Background(), root, id, controlOptions{}); !errors.Is(err, kind) {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
-	if _, err := dialSandbox(filepath.Join(root, "none"), "c", controlOptions{}); !errors.Is(err, messages.NotFound) {
+	if _, err := dialSandbox(context.Background(), filepath.Join(root, "none"), "c", controlOptions{}); !errors.Is(err, messages.NotFound) {
 		t.Errorf("no root folder: %v", err)
 	}
 }

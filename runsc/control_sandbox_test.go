@@ -133,7 +133,7 @@ func (s *controlSandbox) must(t testing.TB, verb string, args ...string) {
 // client is a verified client, closed after the test.
 func (s *controlSandbox) client(t testing.TB) *controlClient {
 	t.Helper()
-	c, err := dialSandbox(s.root, s.id, controlOptions{})
+	c, err := dialSandbox(context.Background(), s.root, s.id, controlOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@
 // start after `runsc start`, comes too late for an init that is gone at once.
 //
 // A container in a sandbox that has others (a pod) does not end with a process
-// of the host; there a `runsc wait` tells its exit.
+// of the host; there the sandbox is asked, over its control socket or by `runsc wait`.
 //
 // # Children
 //

@@ -19,10 +19,12 @@ type Driver struct {
 	client  *Client
 	log     *slog.Logger
 	// codes reads the exit code of a sandbox that is gone. Where the kernel does
-	// not keep it and somebody else reaps the sandbox, waits is set: then a
-	// `runsc wait` is asked too.
+	// not keep it and somebody else reaps the sandbox, waits is set: then the
+	// sandbox is asked too.
 	codes func(*pidfd) exitCode
 	waits bool
+	// dial makes a client for the sandbox of a container.
+	dial func(ctx context.Context, root, container string, o controlOptions) (*controlClient, error)
 	// stop is closed by Close; it ends the goroutines that would wait for ever.
 	stop chan struct{}
 
@@ -49,7 +51,7 @@ func New(o Options) (*Driver, error) {
 	}
 	return &Driver{
 		options: o, client: client, log: o.Logger,
-		codes: codeOfGone, waits: !o.Subreaper && !pidfdInfoKnown(),
+		codes: codeOfGone, waits: !o.Subreaper && !pidfdInfoKnown(), dial: dialSandbox,
 		stop:       make(chan struct{}),
 		tell:       func(messages.Notice) {},
 		containers: map[messages.Incarnation]*container{},
@@ -115,7 +117,6 @@ type container struct {
 	// dir holds the pid files and sockets of the container and its execs.
 	dir    string
 	cgroup *cgroup
-	oom    *oomCounter
 	// log is of the `runsc create` that made the sandbox, which goes on writing
 	// to it; nil for a container that joined one.
 	log *os.File
@@ -126,7 +127,7 @@ type container struct {
 	// started is closed when the container runs, over when its exit was told, and
 	// dropped when runsc has let go of it before its exit was known.
 	started, over, dropped chan struct{}
-	// waited gets what `runsc wait` tells of a root container's init, if it is
+	// waited gets what the sandbox tells of a root container's init, if it is
 	// asked.
 	waited chan int
 	// deleting has one slot: who fills it deletes.
@@ -164,6 +165,9 @@ func isClosed(c chan struct{}) bool {
 type sandbox struct {
 	id     messages.SandboxID
 	sentry *guard
+	link   *link
+	// oom counts in the cgroup that the sentry is in: of a pod, kubelet's.
+	oom *oomCounter
 }
 
 // container finds one that Create has made.

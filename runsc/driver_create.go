@@ -302,9 +302,8 @@ func (c *container) holdSandbox(pidFile string) error {
 	if err != nil {
 		return &messages.Error{Kind: messages.Unavailable, Op: "find the sandbox of", Process: c.init.Process, Err: err, Hint: "it ended as soon as it was made: see runsc's debug log"}
 	}
-	c.sandbox = &sandbox{id: sandboxOf(c.create), sentry: watch(p, c.driver.codes)}
+	c.sandbox = &sandbox{id: sandboxOf(c.create), sentry: watch(p, c.driver.codes), link: newLink(), oom: newOOMCounter(c.cgroup.root, pid)}
 	c.adoptGofer()
-	c.oom = newOOMCounter(c.cgroup)
 	return nil
 }
 

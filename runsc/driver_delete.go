@@ -44,11 +44,22 @@ func (d *Driver) Delete(ctx context.Context, p messages.Incarnation) error {
 	if c.log != nil {
 		_ = c.log.Close()
 	}
+	c.forgetRecord()
 	d.forget(c)
 	if c.isRoot() {
 		c.sandbox.sentry.pidfd.close()
 	}
 	return nil
+}
+
+// forgetRecord drops what the client of the sandbox has kept of the container.
+func (c *container) forgetRecord() {
+	c.driver.mu.Lock()
+	client := c.sandbox.link.client
+	c.driver.mu.Unlock()
+	if client != nil {
+		client.forget(c.init.Container)
+	}
 }
 
 // enter takes the one slot.

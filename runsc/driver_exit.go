@@ -34,9 +34,9 @@ func (c *container) watchSandbox() {
 	c.finish(c.exitOfSandbox(end))
 }
 
-// askStatus waits for a root container's init by `runsc wait`. It is the way of
-// kernels before Linux 6.15 without a subreaper, and comes too late for an init
-// that is gone at once: then the status is lost, and its exit says so.
+// askStatus asks the sandbox for the status of a root container's init. It is the
+// way of kernels before Linux 6.15 without a subreaper, and comes too late for an
+// init that is gone at once: then the status is lost, and its exit says so.
 func (c *container) askStatus() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -48,7 +48,7 @@ func (c *container) askStatus() {
 		}
 		cancel()
 	}()
-	if status, err := c.driver.client.Wait(ctx, c.id(), nil); err == nil {
+	if status, err := c.askInit(ctx); err == nil {
 		c.waited <- status
 	}
 }
@@ -95,7 +95,7 @@ func killed(reason string) messages.Exit {
 }
 
 // watchMember tells the exit of a container that joined a sandbox: its init is
-// no process of the host, and its sandbox lives on. A `runsc wait` that begins
+// no process of the host, and its sandbox lives on. A wait that begins
 // after the exit still gets the status (runsc/boot/loader.go, waitContainer).
 func (c *container) watchMember() {
 	select {
@@ -122,7 +122,7 @@ func (c *container) waitMember() (messages.Exit, bool) {
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		answers := make(chan answer, 1)
 		go func() {
-			status, err := c.driver.client.Wait(ctx, c.id(), nil)
+			status, err := c.askInit(ctx)
 			answers <- answer{status, err}
 		}()
 		var a answer
@@ -148,6 +148,22 @@ func (c *container) waitMember() (messages.Exit, bool) {
 		c.driver.log.Warn("wait for a container", "container", c.id(), "error", a.err)
 		pauseFor(ctx, pause)
 	}
+}
+
+// askInit waits for a container's init, over the control socket or by a `runsc
+// wait`. The sandbox answers that as often as it is asked.
+func (c *container) askInit(ctx context.Context) (int, error) {
+	client, err := c.control(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if client != nil {
+		status, err := client.Wait(ctx, c.init.Container)
+		if err == nil || !c.needsCLI(err) && !errors.Is(err, errBadReply) {
+			return status.exit(), err
+		}
+	}
+	return c.driver.client.Wait(ctx, c.id(), nil)
 }
 
 func lastAnswer[T any](answers chan T, none T) T {

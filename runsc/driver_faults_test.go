@@ -86,8 +86,9 @@ func TestCreateRefusesABadBundle(t *testing.T) {
 
 // A command that only a mount could bring is not judged at create; then start
 // says so, and the sandbox does not stay.
-func TestStartOfACommandThatIsNotThere(t *testing.T) {
-	s := newStage(t)
+func TestStartOfACommandThatIsNotThere(t *testing.T) { eachWay(t, testStartOfACommandThatIsNotThere) }
+
+func testStartOfACommandThatIsNotThere(t *testing.T, s *stage) {
 	bundle := s.bundle(func(p *specs.Spec) {
 		p.Mounts = append(p.Mounts, specs.Mount{Destination: "/opt", Type: "bind", Source: t.TempDir(), Options: []string{"bind", "ro"}})
 	}, "nosuch")
@@ -104,8 +105,9 @@ func TestStartOfACommandThatIsNotThere(t *testing.T) {
 	s.wantNothingLeft()
 }
 
-func TestExecOfACommandThatIsNotThere(t *testing.T) {
-	s := newStage(t)
+func TestExecOfACommandThatIsNotThere(t *testing.T) { eachWay(t, testExecOfACommandThatIsNotThere) }
+
+func testExecOfACommandThatIsNotThere(t *testing.T, s *stage) {
 	init := s.run("c", "sleep", "1000")
 	before := len(s.files())
 	l := s.launch(init, "e", "nosuch")

@@ -18,8 +18,9 @@ import (
 	"github.com/troupe-run/troupe/runsc"
 )
 
-func TestKillOfACreatedContainer(t *testing.T) {
-	s := newStage(t)
+func TestKillOfACreatedContainer(t *testing.T) { eachWay(t, testKillOfACreatedContainer) }
+
+func testKillOfACreatedContainer(t *testing.T, s *stage) {
 	for _, sig := range []unix.Signal{unix.SIGKILL, unix.SIGTERM} {
 		init := s.create("c", messages.Create{}, "sleep", "1000")
 		// runsc drops what can not end what has not begun.
@@ -39,8 +40,9 @@ func TestKillOfACreatedContainer(t *testing.T) {
 
 // A second kill of what is gone is NotFound (containerd#2744, containerd#3244,
 // containerd#4214).
-func TestKillOfWhatIsGone(t *testing.T) {
-	s := newStage(t)
+func TestKillOfWhatIsGone(t *testing.T) { eachWay(t, testKillOfWhatIsGone) }
+
+func testKillOfWhatIsGone(t *testing.T, s *stage) {
 	init := s.run("c", "sleep", "1000")
 	l := s.launch(init, "e", "sleep", "1000")
 	wantKind(t, s.Kill(s.context(), l.Process, 9, false), messages.NotFound, "c/e")
@@ -72,7 +74,7 @@ func TestKillOfWhatIsGone(t *testing.T) {
 // An exec's runsc that is killed is not the end of its process (gVisor's own shim
 // takes it for that).
 func TestAKilledStubIsNotTheGuestsExit(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, byCLI)
 	init := s.run("c", "sleep", "1000")
 	l := s.launch(init, "e", "sleep", "1000")
 	pids := s.exec(l)
@@ -99,7 +101,10 @@ func TestAKilledStubIsNotTheGuestsExit(t *testing.T) {
 
 // Whatever hangs, delete does not (containerd#7496).
 func TestDeleteOfASandboxThatHangs(t *testing.T) {
-	s := newStage(t, func(o *runsc.Options) { o.DeleteTimeout = time.Second })
+	eachWay(t, testDeleteOfASandboxThatHangs, func(o *runsc.Options) { o.DeleteTimeout = time.Second })
+}
+
+func testDeleteOfASandboxThatHangs(t *testing.T, s *stage) {
 	root := s.pod("pod")
 	c := s.join("pod", "c", "sleep", "1000")
 	if err := s.Start(s.context(), c); err != nil {
@@ -138,8 +143,9 @@ func TestDeleteOfASandboxThatHangs(t *testing.T) {
 
 // What hangs in the sandbox ends with its caller, and what comes of it later is
 // killed.
-func TestExecThatHangs(t *testing.T) {
-	s := newStage(t)
+func TestExecThatHangs(t *testing.T) { eachWay(t, testExecThatHangs) }
+
+func testExecThatHangs(t *testing.T, s *stage) {
 	init := s.run("c", "sleep", "1000")
 	state, err := s.Client().State(s.context(), "c")
 	if err != nil {
@@ -179,8 +185,9 @@ func TestExecThatHangs(t *testing.T) {
 	}
 }
 
-func TestPauseStatsUpdate(t *testing.T) {
-	s := newStage(t)
+func TestPauseStatsUpdate(t *testing.T) { eachWay(t, testPauseStatsUpdate) }
+
+func testPauseStatsUpdate(t *testing.T, s *stage) {
 	init := s.run("c", "sleep", "1000")
 	if err := s.Pause(s.context(), init); err != nil {
 		t.Fatal(err)
@@ -230,8 +237,9 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-func TestCheckpointAndRestore(t *testing.T) {
-	s := newStage(t)
+func TestCheckpointAndRestore(t *testing.T) { eachWay(t, testCheckpointAndRestore) }
+
+func testCheckpointAndRestore(t *testing.T, s *stage) {
 	image := filepath.Join(s.dir, "image")
 	args := []string{"sh", "-c", "echo one; while ! [ -e /tmp/go ]; do sleep 0.05; done; echo two; exit 5"}
 	bundle := s.bundle(nil, args...)

@@ -21,8 +21,9 @@ func openFiles() int {
 }
 
 // After many cycles all is as it was (containerd#11160, gvisor#6225).
-func TestExecCyclesLeakNothing(t *testing.T) {
-	s := newStage(t)
+func TestExecCyclesLeakNothing(t *testing.T) { eachWay(t, testExecCyclesLeakNothing) }
+
+func testExecCyclesLeakNothing(t *testing.T, s *stage) {
 	init := s.run("c", "sleep", "1000")
 	cycle := func(n int) {
 		var all sync.WaitGroup
@@ -62,8 +63,9 @@ func TestExecCyclesLeakNothing(t *testing.T) {
 	}
 }
 
-func TestContainerCyclesLeakNothing(t *testing.T) {
-	s := newStage(t)
+func TestContainerCyclesLeakNothing(t *testing.T) { eachWay(t, testContainerCyclesLeakNothing) }
+
+func testContainerCyclesLeakNothing(t *testing.T, s *stage) {
 	cycle := func() {
 		init := s.run("c", "true")
 		s.wantExit(init, 0)
@@ -81,8 +83,9 @@ func TestContainerCyclesLeakNothing(t *testing.T) {
 }
 
 // A runsc and what it starts get no file of ours but those that they are given.
-func TestNoFileLeaksIntoChildren(t *testing.T) {
-	s := newStage(t)
+func TestNoFileLeaksIntoChildren(t *testing.T) { eachWay(t, testNoFileLeaksIntoChildren) }
+
+func testNoFileLeaksIntoChildren(t *testing.T, s *stage) {
 	init := s.run("c", "sleep", "1000")
 	pids := s.exec(s.launch(init, "e", "sleep", "1000"))
 	state, err := s.Client().State(s.context(), "c")

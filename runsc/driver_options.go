@@ -41,6 +41,10 @@ type Options struct {
 	// runsc writes to, with its patterns such as %ID% and %COMMAND%.
 	DebugLog, PanicLog string
 
+	// ExecDriver says how a running container is spoken to: ExecAuto, ExecControl
+	// or ExecCLI. Empty: ExecAuto.
+	ExecDriver string
+
 	// CallTimeout bounds a call whose context has no deadline. Zero: a minute.
 	// [Client.Wait], and [Client.Exec] and [Client.Restore] without Detach, last
 	// as long as their process.
@@ -68,6 +72,19 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// The values of [Options.ExecDriver].
+const (
+	// ExecAuto is the sandbox's control socket where it answers as it should, and
+	// else the command line. That is found out for each sandbox.
+	ExecAuto = "auto"
+	// ExecControl is the control socket for every exec: one in a sandbox that is
+	// not understood fails with Unavailable.
+	ExecControl = "control"
+	// ExecCLI is the command line: each exec is a `runsc exec` on the host for as
+	// long as it lives.
+	ExecCLI = "cli"
+)
+
 // ownFlags are given by fields of Options or by the calls.
 var ownFlags = []string{"root", "log", "log-format", "platform", "network", "debug", "debug-log", "panic-log", "help", "version"}
 
@@ -90,6 +107,12 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Network != "" && !slices.Contains([]string{"sandbox", "host", "none"}, o.Network) {
 		fail("Network %q is none of sandbox, host, none", o.Network)
+	}
+	if o.ExecDriver == "" {
+		o.ExecDriver = ExecAuto
+	}
+	if !slices.Contains([]string{ExecAuto, ExecControl, ExecCLI}, o.ExecDriver) {
+		fail("ExecDriver %q is none of auto, control, cli", o.ExecDriver)
 	}
 	for _, name := range sortedKeys(o.Config) {
 		switch {

@@ -33,8 +33,9 @@ func (s *stage) join(sandbox, id string, args ...string) messages.Incarnation {
 	return s.create(id, messages.Create{Sandbox: messages.SandboxID(sandbox), Bundle: bundle})
 }
 
-func TestMembersOfAPodTellTheirOwnExits(t *testing.T) {
-	s := newStage(t)
+func TestMembersOfAPodTellTheirOwnExits(t *testing.T) { eachWay(t, testMembersOfAPodTellTheirOwnExits) }
+
+func testMembersOfAPodTellTheirOwnExits(t *testing.T, s *stage) {
 	root := s.pod("pod")
 	for want, args := range map[int][]string{0: {"true"}, 7: {"sh", "-c", "exit 7"}, 137: {"sh", "-c", "kill -KILL $$"}} {
 		c := s.join("pod", "c", args...)
@@ -57,7 +58,10 @@ func TestMembersOfAPodTellTheirOwnExits(t *testing.T) {
 // Equal exec ids in two containers of a pod are two processes (gVisor's own shim
 // matches exits by the exec id alone).
 func TestEqualExecIDsInTwoContainersOfAPod(t *testing.T) {
-	s := newStage(t)
+	eachWay(t, testEqualExecIDsInTwoContainersOfAPod)
+}
+
+func testEqualExecIDsInTwoContainersOfAPod(t *testing.T, s *stage) {
 	root := s.pod("pod")
 	a, b := s.join("pod", "a", "sleep", "1000"), s.join("pod", "b", "sleep", "1000")
 	for _, c := range []messages.Incarnation{a, b} {
@@ -102,8 +106,9 @@ func TestEqualExecIDsInTwoContainersOfAPod(t *testing.T) {
 	}
 }
 
-func TestMembershipIsChecked(t *testing.T) {
-	s := newStage(t)
+func TestMembershipIsChecked(t *testing.T) { eachWay(t, testMembershipIsChecked) }
+
+func testMembershipIsChecked(t *testing.T, s *stage) {
 	root := s.pod("pod")
 	for name, test := range map[string]struct {
 		sandbox     string

@@ -57,6 +57,18 @@ type stage struct {
 	number  atomic.Uint64
 }
 
+// byCLI makes the driver one that uses the command line only.
+func byCLI(o *runsc.Options) { o.ExecDriver = runsc.ExecCLI }
+
+// eachWay runs a test over the control socket and by the command line.
+func eachWay(t *testing.T, test func(*testing.T, *stage), change ...func(*runsc.Options)) {
+	for _, way := range []string{runsc.ExecControl, runsc.ExecCLI} {
+		t.Run(way, func(t *testing.T) {
+			test(t, newStage(t, append(change, func(o *runsc.Options) { o.ExecDriver = way })...))
+		})
+	}
+}
+
 func newStage(t testing.TB, change ...func(*runsc.Options)) *stage {
 	t.Helper()
 	path := runscPath(t)

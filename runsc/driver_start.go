@@ -2,6 +2,7 @@ package runsc
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"syscall"
 
@@ -174,6 +175,16 @@ func (d *Driver) Stats(ctx context.Context, init messages.Incarnation) (messages
 	c, err := d.container("measure", init)
 	if err != nil {
 		return messages.Usage{}, err
+	}
+	client, err := c.control(ctx)
+	if err != nil {
+		return messages.Usage{}, about("measure", init.Process, "", err)
+	}
+	if client != nil {
+		u, err := client.Usage(ctx, init.Container)
+		if err == nil || !c.needsCLI(err) && !errors.Is(err, errBadReply) {
+			return u, about("measure", init.Process, "", err)
+		}
 	}
 	u, err := d.client.Stats(ctx, c.id())
 	return u, about("measure", init.Process, "", err)

@@ -15,8 +15,9 @@ import (
 	"github.com/troupe-run/troupe/runsc"
 )
 
-func TestStreamsOfInitAndExec(t *testing.T) {
-	s := newStage(t)
+func TestStreamsOfInitAndExec(t *testing.T) { eachWay(t, testStreamsOfInitAndExec) }
+
+func testStreamsOfInitAndExec(t *testing.T, s *stage) {
 	var out, errs buffer
 	in, feed := io.Pipe()
 	init := s.create("c", messages.Create{Stdio: messages.Stdio{Pipes: messages.Pipes{Stdin: in, Stdout: &out, Stderr: &errs}}},
@@ -53,8 +54,9 @@ func TestStreamsOfInitAndExec(t *testing.T) {
 	}
 }
 
-func TestTerminalOfInitAndExec(t *testing.T) {
-	s := newStage(t)
+func TestTerminalOfInitAndExec(t *testing.T) { eachWay(t, testTerminalOfInitAndExec) }
+
+func testTerminalOfInitAndExec(t *testing.T, s *stage) {
 	stdio := func(out io.Writer, in io.Reader) messages.Stdio {
 		return messages.Stdio{Terminal: true, Size: messages.WindowSize{Cols: 91, Rows: 33}, Pipes: messages.Pipes{Stdin: in, Stdout: out}}
 	}
@@ -104,8 +106,9 @@ func TestTerminalOfInitAndExec(t *testing.T) {
 	}
 }
 
-func TestTerminalOfAPodsMember(t *testing.T) {
-	s := newStage(t)
+func TestTerminalOfAPodsMember(t *testing.T) { eachWay(t, testTerminalOfAPodsMember) }
+
+func testTerminalOfAPodsMember(t *testing.T, s *stage) {
 	s.pod("pod")
 	var out buffer
 	bundle := s.bundle(func(p *specs.Spec) { p.Annotations = member("pod"); p.Process.Terminal = true }, "sh", "-c", "stty size; exit 6")
@@ -123,8 +126,9 @@ func TestTerminalOfAPodsMember(t *testing.T) {
 
 // A grandchild that keeps the pipe delays neither the exit nor, for long, the
 // delete, and nothing written before is lost (containerd#3286, containerd#12364).
-func TestAGrandchildThatHoldsThePipe(t *testing.T) {
-	s := newStage(t)
+func TestAGrandchildThatHoldsThePipe(t *testing.T) { eachWay(t, testAGrandchildThatHoldsThePipe) }
+
+func testAGrandchildThatHoldsThePipe(t *testing.T, s *stage) {
 	init := s.run("c", "sleep", "1000")
 	var out buffer
 	l := s.launch(init, "e", "sh", "-c", "sleep 1000 & echo tail")

@@ -47,8 +47,9 @@ func TestInitThatIsGoneAtOnceKeepsItsStatus(t *testing.T) {
 	}
 }
 
-func TestExecTellsItsStatusAndPIDs(t *testing.T) {
-	s := newStage(t)
+func TestExecTellsItsStatusAndPIDs(t *testing.T) { eachWay(t, testExecTellsItsStatusAndPIDs) }
+
+func testExecTellsItsStatusAndPIDs(t *testing.T, s *stage) {
 	init := s.run("c", "sleep", "1000")
 	for want, args := range map[int][]string{0: {"true"}, 1: {"false"}, 7: {"sh", "-c", "exit 7"}, 128: {"sh", "-c", "exit 128"}, 137: {"sh", "-c", "kill -KILL $$"}} {
 		l := s.launch(init, fmt.Sprintf("e%d", want), args...)
@@ -70,12 +71,16 @@ func TestExecTellsItsStatusAndPIDs(t *testing.T) {
 	}
 }
 
-// Before Linux 6.15 and without a subreaper `runsc wait` is asked.
-func TestStatusOnAKernelThatKeepsNone(t *testing.T) {
-	s := newStage(t)
+// Before Linux 6.15 and without a subreaper the sandbox is asked.
+func TestStatusOnAKernelThatKeepsNone(t *testing.T) { eachWay(t, testStatusOnAKernelThatKeepsNone) }
+
+func testStatusOnAKernelThatKeepsNone(t *testing.T, s *stage) {
 	s.ForgetCodes()
 	init := s.run("c", "sh", "-c", "while ! [ -e /tmp/go ]; do sleep 0.05; done; exit 7")
 	s.until(func() bool {
+		if s.options.ExecDriver == runsc.ExecControl {
+			return s.Way(init) == runsc.ExecControl
+		}
 		for _, p := range s.processes() {
 			if strings.Contains(p, " wait ") {
 				return true
@@ -95,8 +100,9 @@ func TestStatusOnAKernelThatKeepsNone(t *testing.T) {
 }
 
 // A driver that is closed leaves what runs alone, and tells nothing more.
-func TestCloseLeavesWhatRuns(t *testing.T) {
-	s := newStage(t)
+func TestCloseLeavesWhatRuns(t *testing.T) { eachWay(t, testCloseLeavesWhatRuns) }
+
+func testCloseLeavesWhatRuns(t *testing.T, s *stage) {
 	root := s.pod("pod")
 	c := s.join("pod", "c", "sleep", "1000")
 	if err := s.Start(s.context(), c); err != nil {

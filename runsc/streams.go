@@ -33,6 +33,12 @@ type streamOptions struct {
 	DrainTimeout time.Duration
 	// Logger is told of output that could not be delivered. Nil: nobody.
 	Logger *slog.Logger
+	// Direct hands FIFOs and files to the process itself instead of copying.
+	// Then the child's ends may only be given to a sandbox, or to a runsc.
+	Direct bool
+	// Guest is asked, where it is not nil, for what stands between the input and
+	// a terminal that is made here, whose master is the file.
+	Guest func(master *os.File, keys io.Writer) (*guestTerminal, error)
 	// ID and Namespace are told to a logging program: the container's id for an
 	// init and the exec's for an exec, and containerd's namespace.
 	ID, Namespace string
@@ -52,14 +58,15 @@ func (o streamOptions) withDefaults() streamOptions {
 // ends, and the goroutines that move bytes between ours and what
 // messages.Stdio names.
 //
-// One goroutine serves each stream that was asked for; one serves stdout and
-// stderr together where they go to the same place. None holds a thread or a
+// One goroutine serves each stream that is copied; one serves stdout and stderr
+// together where they go to the same place. What is handed to the process
+// itself has none. None holds a thread or a
 // buffer while its stream is idle, but for an in-memory Reader or Writer, which
 // may hold what it likes, and for the first reader of an output FIFO, for which
 // open(2) waits in a thread.
 //
 // The order of calls is openStreams; Set or openPty or attachConsole; the
-// start; CloseAfterStart; and once the process is gone Drain and Close. Resize,
+// start; CloseAfterStart; once the process is gone processGone, Drain and Close. Resize,
 // CloseIO and Close may come at any time and from any goroutine. Close alone is
 // enough where the start failed.
 //
@@ -72,7 +79,9 @@ type streams struct {
 	// in is nil if no stdin was asked for.
 	in *input
 	// outs are one output for each destination; a terminal has exactly one.
-	outs   []*output
+	outs []*output
+	// handed are the output FIFOs that the process has itself.
+	handed []*handedFIFO
 	logger *logger
 
 	mu sync.Mutex
@@ -110,7 +119,12 @@ func openStreams(ctx context.Context, what string, s messages.Stdio, o streamOpt
 	if err != nil {
 		return nil, err
 	}
-	if places[0].kind != placeNull {
+	if st.options.Direct && !s.Terminal {
+		if err := st.handOver(&places); err != nil {
+			return nil, err
+		}
+	}
+	if places[0].isCopied() {
 		if st.in, err = st.openInput(places[0]); err != nil {
 			return nil, err
 		}
@@ -130,11 +144,9 @@ func openStreams(ctx context.Context, what string, s messages.Stdio, o streamOpt
 // openPipes makes the pipes to the child and begins to copy. A stream that was
 // not asked for gets /dev/null and no pipe, and no goroutine.
 //
-// Pipes also stand where the other side is a FIFO or a file and could have been
-// handed to the sandbox itself: a reader of a FIFO that waits for EOF must not
-// depend on a grandchild (containerd#3286), runsc gives what it is handed to the
-// sandbox's uid (runsc/sandbox/sandbox.go, configureStdios), and two handles on
-// one file would overwrite each other in the sentry, which keeps offsets itself.
+// Without Direct, pipes also stand where the other side is a FIFO or a file and
+// could have been handed to the process itself: the reader of a FIFO that waits
+// for EOF then does not depend on a grandchild (containerd#3286).
 func (st *streams) openPipes(places [3]place) error {
 	// runc.NewNullIO is not used: its /dev/null is open for reading only, so
 	// that a process's writes fail with EBADF instead of being discarded.
@@ -143,15 +155,19 @@ func (st *streams) openPipes(places [3]place) error {
 		return err
 	}
 	st.owned = append(st.owned, null)
-	st.child = [3]*os.File{null, null, null}
+	for i, f := range st.child {
+		if f == nil {
+			st.child[i] = null
+		}
+	}
 
 	shared := places[1].kind != placeLogger && places[1].same(places[2])
 	asked := func(o *runc.IOOption) {
-		o.OpenStdin = st.in != nil
-		o.OpenStdout = places[1].kind != placeNull
-		o.OpenStderr = places[2].kind != placeNull && !shared
+		o.OpenStdin = places[0].isCopied()
+		o.OpenStdout = places[1].isCopied()
+		o.OpenStderr = places[2].isCopied() && !shared
 	}
-	if st.in == nil && len(st.outs) == 0 {
+	if !places[0].isCopied() && len(st.outs) == 0 {
 		return nil
 	}
 	pipes, err := runc.NewPipeIO(st.options.UID, st.options.GID, asked)
@@ -182,7 +198,7 @@ func (st *streams) openPipes(places [3]place) error {
 		outs[0].start(from, end)
 		outs = outs[1:]
 	}
-	if st.in != nil {
+	if places[0].isCopied() {
 		st.in.start(pipes.Stdin(), func() { pipes.Stdin().Close() })
 	}
 	return nil
@@ -193,10 +209,6 @@ func (st *streams) openPipes(places [3]place) error {
 // left to the caller.
 func (st *streams) Set(cmd *exec.Cmd) {
 	child := st.childEnds()
-	if st.tty != nil {
-		slave := st.tty.childEnd()
-		child = [3]*os.File{slave, slave, slave}
-	}
 	// A nil *os.File in an interface is not nil, and os/exec would use it.
 	if child[0] != nil {
 		cmd.Stdin = child[0]
@@ -209,7 +221,12 @@ func (st *streams) Set(cmd *exec.Cmd) {
 	}
 }
 
+// childEnds are the child's stdin, stdout and stderr, until CloseAfterStart.
 func (st *streams) childEnds() [3]*os.File {
+	if st.tty != nil {
+		slave := st.tty.childEnd()
+		return [3]*os.File{slave, slave, slave}
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.child
@@ -235,12 +252,12 @@ func (st *streams) CloseAfterStart() error {
 		st.tty.closeChildEnd()
 	}
 	for i, f := range st.child {
-		if f != nil {
+		if f != nil && !st.isHeld(f) {
 			// The same file may stand here twice; it is closed once, the
 			// second close is refused by os.File itself.
 			f.Close()
-			st.child[i] = nil
 		}
+		st.child[i] = nil
 	}
 	return nil
 }
@@ -273,6 +290,9 @@ func (st *streams) Close() error {
 	}
 	for _, out := range st.outs {
 		out.stop()
+	}
+	for _, h := range st.handed {
+		h.stop()
 	}
 	for _, f := range st.child {
 		if f != nil {

@@ -41,6 +41,16 @@ func (st *streams) Drain(ctx context.Context) {
 			}
 		}
 	}
+	// Those wait for a reader that is not there.
+	for _, h := range st.handed {
+		select {
+		case <-h.done:
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		}
+	}
 	if st.logger == nil {
 		return
 	}

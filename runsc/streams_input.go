@@ -41,6 +41,10 @@ type input struct {
 	over bool
 }
 
+// isHanded tells whether the process has its stdin itself; then there is only
+// the hold.
+func (in *input) isHanded() bool { return in.file == nil && in.memory == nil }
+
 // openInput opens what a process's stdin comes from. It never blocks.
 func (st *streams) openInput(p place) (*input, error) {
 	if p.kind == placeMemory {

@@ -75,7 +75,7 @@ func (st *streams) openOutputs(ctx context.Context, out, errs place) error {
 	}
 	for _, p := range []place{out, errs} {
 		switch p.kind {
-		case placeNull:
+		case placeNull, placeHanded:
 		case placeMemory:
 			st.addOutput(p.stream, sink{p.writer})
 		default:

@@ -26,6 +26,8 @@ const (
 	// placeFile is a file that may be created.
 	placeFile
 	placeLogger
+	// placeHanded is one that the process has itself.
+	placeHanded
 )
 
 // place is one stream of messages.Stdio, read and not yet opened.
@@ -39,6 +41,9 @@ type place struct {
 	reader io.Reader
 	writer io.Writer
 }
+
+// isCopied tells whether bytes go through this program.
+func (p place) isCopied() bool { return p.kind != placeNull && p.kind != placeHanded }
 
 // places reads the names of s: stdin, stdout and stderr.
 func (st *streams) places(s messages.Stdio) (places [3]place, err error) {

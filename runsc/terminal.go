@@ -1,6 +1,7 @@
 package runsc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,9 @@ type terminal struct {
 	// console is nil until openPty or attachConsole.
 	console *console.EpollConsole
 	// slave is the child's end of a pty that was made here, until it started.
-	slave  *os.File
+	slave *os.File
+	// guest passes the terminal's signals on to a process that has no stub.
+	guest  *guestTerminal
 	hungUp bool
 	closed bool
 }
@@ -60,11 +63,39 @@ func (st *streams) attach(master *os.File) error {
 	if err := st.tty.attach(master); err != nil {
 		return err
 	}
+	var keys io.Writer = st.tty.console
+	if st.options.Guest != nil {
+		guest, err := st.options.Guest(master, keys)
+		if err != nil {
+			return err
+		}
+		st.tty.lead(guest)
+		keys = guest
+	}
 	st.outs[0].start(consoleIntake{st.tty.console, make([]byte, ptyChunk)}, nil)
 	if st.in != nil {
-		st.in.start(st.tty.console, func() {})
+		st.in.start(keys, func() {})
 	}
 	return nil
+}
+
+func (t *terminal) lead(g *guestTerminal) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.guest = g
+}
+
+// started tells the pid of a process that has no stub.
+func (st *streams) started(guestPID int) {
+	if st.tty == nil {
+		return
+	}
+	st.tty.mu.Lock()
+	g := st.tty.guest
+	st.tty.mu.Unlock()
+	if g != nil {
+		g.Started(guestPID)
+	}
 }
 
 // openPty makes a pty of its own and begins to copy. The slave, which Set gives
@@ -202,12 +233,21 @@ func (st *streams) Resize(size messages.WindowSize) error {
 
 func (t *terminal) resize(size messages.WindowSize) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.size = size
-	if t.console == nil || t.hungUp || t.closed {
-		return nil
+	guest, idle := t.guest, t.console == nil || t.hungUp || t.closed
+	if idle || guest == nil {
+		defer t.mu.Unlock()
+		if idle {
+			return nil
+		}
+		return t.apply(t.console)
 	}
-	return t.apply(t.console)
+	t.mu.Unlock()
+	// It asks the sandbox. The terminal may be closed meanwhile.
+	if err := guest.Resize(context.Background(), size); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 func (t *terminal) childEnd() *os.File {
@@ -250,6 +290,10 @@ func (t *terminal) close() {
 		return
 	}
 	t.closed = true
+	if t.guest != nil {
+		// It has the master too, and the pty is hung up with the last one.
+		_ = t.guest.Close()
+	}
 	t.hangUpLocked()
 	if t.console == nil {
 		return
