@@ -46,6 +46,10 @@ type (
 		Stdio  Stdio
 		// RestoreFrom is the folder of a checkpoint: Start restores from it.
 		RestoreFrom string
+		// UserLog is a file that the sandbox logs to what its owner should know,
+		// such as system calls that are not supported. Empty: none. It counts
+		// for the first container of a sandbox only.
+		UserLog string
 		// Adopt takes charge of a container that exists, in place of making one.
 		Adopt *Survivor
 	}

@@ -29,6 +29,9 @@ func (c Create) Validate() error {
 	if c.RestoreFrom != "" && !filepath.IsAbs(c.RestoreFrom) {
 		return invalid(c, fmt.Sprintf("checkpoint %q is not an absolute path", c.RestoreFrom), "name the folder that Checkpoint wrote")
 	}
+	if c.UserLog != "" && !filepath.IsAbs(c.UserLog) {
+		return invalid(c, fmt.Sprintf("user log %q is not an absolute path", c.UserLog), "name a file to write to")
+	}
 	return c.Stdio.validate(c)
 }
 

@@ -72,11 +72,10 @@ func (s *script) latest(td *datadriven.TestData) messages.Incarnation {
 
 // tell adds to the story of a script what the world outside the machines sees.
 func (w *world) tell(e Effect) {
-	switch e.(type) {
+	switch e := e.(type) {
 	case Reply, Publish, Discard, KillChild, SetDrainTimer:
 		*w.story = append(*w.story, effectText(e))
 	case Call:
-		c := e.(Call)
-		*w.story = append(*w.story, fmt.Sprintf("call %d: %s", len(w.called), doText(c.Target, c.Do)))
+		*w.story = append(*w.story, fmt.Sprintf("call %d: %s", len(w.called), doText(e.Target, e.Do)))
 	}
 }

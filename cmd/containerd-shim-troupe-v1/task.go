@@ -62,6 +62,7 @@ func (s taskService) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (
 			Terminal: r.Terminal,
 		},
 		RestoreFrom: r.Checkpoint,
+		UserLog:     spec.userLog(),
 	})
 	if err != nil {
 		return nil, err
