@@ -9,8 +9,8 @@ import (
 
 // Driver is what the actors need of the host. package runsc has the real one.
 //
-// Every method may block until its context ends and is called from a goroutine
-// that may wait; none is called from a mailbox. Methods for one process may be
+// Every method but Way may block until its context ends and is called from a
+// goroutine that may wait; none is called from a mailbox. Methods for one process may be
 // called at the same time (a Kill while an Exec hangs). An error of a driver is
 // a *messages.Error with its kind.
 //
@@ -38,6 +38,12 @@ type Driver interface {
 
 	// Exec starts a process in a running container.
 	Exec(ctx context.Context, l messages.Launch) (messages.PIDs, error)
+
+	// Way tells how execs are started in the container of an init: "control" or
+	// "cli" for runsc, a text of its own for another driver, and nothing as long
+	// as that is not known. It never blocks: it is the one method that is called
+	// from a mailbox.
+	Way(init messages.Incarnation) string
 
 	// Kill sends a signal to a process, or to all of a container's.
 	// It is NotFound for a process that is gone.

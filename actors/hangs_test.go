@@ -65,7 +65,9 @@ func TestAHungRuntimeDelaysNoQuestion(t *testing.T) {
 					ask(b, stateOf("c"))
 					ask(b, stateOf("c/e"))
 					ask(b, waitOf("c/done"))
-					ask(b, messages.Connect{Container: "c"})
+					if c := ask(b, messages.Connect{Container: "c"}); c.Exec != "fake" {
+						t.Errorf("Connect tells that execs are started by %q, want what the driver says", c.Exec)
+					}
 					ask(b, messages.Info{})
 					if n := len(ask(b, messages.Pids{Container: "c"}).Processes); n != 3 {
 						t.Errorf("%d pids, want 3", n)

@@ -254,6 +254,10 @@ func (s *shell[M, P]) tellIfLost(ctx actor.Context) {
 func (s *shell[M, P]) run(ctx actor.Context, e lifecycle.Effect) {
 	switch e := e.(type) {
 	case lifecycle.Reply:
+		if c, ok := e.Reply.(messages.Connected); ok {
+			c.Exec = s.rt.options.Driver.Way(s.self)
+			e.Reply = c
+		}
 		e.To.(*request).answer(e)
 	case lifecycle.Publish:
 		ctx.Send(s.rt.publisher, publish{e.Event})

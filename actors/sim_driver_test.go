@@ -202,6 +202,9 @@ func (h *simHost) Kill(_ context.Context, id messages.Incarnation, signal syscal
 	})
 }
 
+// Way implements Driver.
+func (h *simHost) Way(messages.Incarnation) string { return "" }
+
 // KillSandbox implements Driver.
 func (h *simHost) KillSandbox(_ context.Context, id messages.Incarnation) error {
 	return h.do("kill sandbox", id, h.sim.timeouts().Kill, func() error {

@@ -27,6 +27,8 @@ func (d *nullDriver) Exec(_ context.Context, l messages.Launch) (messages.PIDs, 
 	return messages.PIDs{Host: 2, Guest: 2}, nil
 }
 
+func (*nullDriver) Way(messages.Incarnation) string { return "" }
+
 // Kill always succeeds, and the process dies.
 func (d *nullDriver) Kill(_ context.Context, p messages.Incarnation, _ syscall.Signal, _ bool) error {
 	d.tell(messages.ExitNotice{Process: p, Exit: messages.Exit{Status: messages.ExitKilled}})

@@ -119,7 +119,9 @@ func (i Incarnation) String() string { return fmt.Sprintf("%s#%d", i.Process, i.
 // PIDs are the numbers of a started process.
 type PIDs struct {
 	// Host is the process on the host that stands for it: the sandbox (sentry)
-	// for an init, the exec's stub for an exec. Zero if there is none.
+	// for an init, and for an exec its stub, or the sandbox too where it has
+	// none. Zero if there is none. It is not unique: Guest tells apart what runs
+	// in one sandbox.
 	Host int
 	// Guest is the process's number in the sandbox's root pid namespace.
 	// Zero if it is not known.

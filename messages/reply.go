@@ -75,6 +75,11 @@ type (
 		RuntimePID int
 		PIDs       PIDs
 		Driver     DriverInfo
+		// Exec is how execs are started in it, as the driver tells it: with
+		// runsc "control" (the sandbox's control socket), or "cli" (a `runsc
+		// exec` on the host for each) and, where the other way was tried, why.
+		// Empty before the first need.
+		Exec string
 	}
 	// RuntimeInfo answers Info.
 	RuntimeInfo struct {

@@ -200,6 +200,9 @@ func (d *Driver) Exec(ctx context.Context, l messages.Launch) (pids messages.PID
 	return pids, err
 }
 
+// Way implements actors.Driver.
+func (d *Driver) Way(messages.Incarnation) string { return "fake" }
+
 // Kill implements actors.Driver.
 func (d *Driver) Kill(ctx context.Context, p messages.Incarnation, signal syscall.Signal, all bool) error {
 	return d.run(ctx, "kill", p, func() error { return d.host.kill(p, signal, all) })
