@@ -1,7 +1,9 @@
 package actors
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/troupe-run/troupe/actors/lifecycle"
@@ -198,5 +200,30 @@ func TestSimulateFindsDefects(t *testing.T) {
 			}
 			t.Fatalf("not found in %d seeds", seeds)
 		})
+	}
+}
+
+// TestSimulateExplains wants of a failing seed that it is told in the same words
+// each time, as a plan that has been cut down to what it takes.
+func TestSimulateExplains(t *testing.T) {
+	i := slices.IndexFunc(simDefects, func(d *simDefect) bool { return d.name == "exit twice" })
+	w := &simWorkshop{defect: simDefects[i]}
+	defer w.close()
+	seed := uint64(1)
+	for w.run(newSimPlan(seed), nil) == nil {
+		seed++
+	}
+	once, again := w.explain(seed), w.explain(seed)
+	if once != again {
+		t.Fatalf("seed %d is told in two ways:\n%s\n---\n%s", seed, once, again)
+	}
+	_, plan, _ := strings.Cut(once, "# its plan, cut down\n")
+	plan, _, _ = strings.Cut(plan, "\n\n")
+	// One create, and the end's kill.
+	if lines := strings.Split(strings.TrimSpace(plan), "\n"); len(lines) != 1 || !strings.HasPrefix(lines[0], "create c") {
+		t.Errorf("a create is all that it takes, and the plan was cut down to:\n%s", plan)
+	}
+	if !strings.Contains(once, fmt.Sprintf("make simulate SEED=%d", seed)) {
+		t.Errorf("it is not said how to replay it:\n%s", once)
 	}
 }
