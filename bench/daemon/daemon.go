@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/template"
@@ -161,6 +162,21 @@ func (d *Daemon) Ctr(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, tail(out))
 	}
 	return string(out), nil
+}
+
+// KillOthers kills every process of the namespaces but containerd, this program
+// and pid 1. It does nothing outside of [InNamespaces].
+func (d *Daemon) KillOthers() {
+	if os.Getenv(stage) != stageMain || d.cmd == nil {
+		return
+	}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err == nil && pid != 1 && pid != os.Getpid() && pid != d.cmd.Process.Pid {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
 }
 
 // Stop ends containerd and removes everything of it. Containers that live are

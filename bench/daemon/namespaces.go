@@ -16,7 +16,11 @@ import (
 )
 
 // stage tells which of three processes this one is.
-const stage = "TROUPE_BENCH_STAGE"
+const (
+	stage     = "TROUPE_BENCH_STAGE"
+	stageInit = "init"
+	stageMain = "main"
+)
 
 // InNamespaces runs main in a mount, pid, network and IPC namespace of its own,
 // in which it sees no process but its own, and returns the exit code of the
@@ -25,16 +29,16 @@ const stage = "TROUPE_BENCH_STAGE"
 func InNamespaces(main func() int) int {
 	switch os.Getenv(stage) {
 	case "":
-		return again("init", &syscall.SysProcAttr{
+		return again(stageInit, &syscall.SysProcAttr{
 			Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC,
 			Pdeathsig:  syscall.SIGKILL,
 		}, waitFor)
-	case "init":
+	case stageInit:
 		if err := furnish(); err != nil {
 			fmt.Fprintln(os.Stderr, "furnish the namespaces:", err)
 			return 1
 		}
-		return again("main", &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, reapUntil)
+		return again(stageMain, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, reapUntil)
 	}
 	return main()
 }

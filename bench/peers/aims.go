@@ -41,6 +41,7 @@ func (r *results) aims() []aim {
 	compare("exec start, p50, one at a time, faster", runsc, 5, faster(1, load.OpStart))
 	compare("exec start, p50, one at a time, faster", runc, 1, faster(1, load.OpStart))
 	compare("throughput at 8 at once higher", runsc, 5, more(8))
+	compare("throughput at 8 at once higher", wide, 5, more(8))
 	compare("throughput at 16 at once higher", runc, 3, more(16))
 	compare("throughput at 16 at once higher", runsc, 1, more(16))
 	compare("throughput at 16 at once higher", wide, 1, more(16))

@@ -117,6 +117,11 @@ func (b *bench) load(ctx context.Context, o load.Options) (*load.Report, error) 
 		b.say("%d at once: %v", o.AtOnce, err)
 	}
 	b.addTrouble(report)
+	if report.End.ByRole[load.RoleRuntime].Processes > 0 {
+		// It must not be in the way of the next measurement.
+		b.say("is left with %d processes, which are killed", report.End.ByRole[load.RoleRuntime].Processes)
+		b.daemon.KillOthers()
+	}
 	return report, nil
 }
 

@@ -42,6 +42,8 @@ type figures struct {
 	Violations map[string]uint64 `json:"violations"`
 	Errors     map[string]uint64 `json:"errors"`
 	Events     uint64            `json:"events"`
+	// Examples are the first of both.
+	Examples []string `json:"examples"`
 }
 
 // level is one measurement of throughput.
@@ -133,7 +135,24 @@ func (f *figures) addTrouble(r *load.Report) {
 		add(&f.Violations, rule, n)
 	}
 	for _, e := range r.Errors {
+		if f.Errors[e.Op+": "+e.Kind] == 0 {
+			f.example(e.Example)
+		}
 		add(&f.Errors, e.Op+": "+e.Kind, e.Count)
+	}
+	for _, l := range r.Leaks {
+		add(&f.Violations, load.RuleNothingIsLeft, 1)
+		f.example(l.String())
+	}
+	for _, text := range r.Violations.Texts {
+		f.example(text)
+	}
+}
+
+// example keeps the first few.
+func (f *figures) example(text string) {
+	if len(f.Examples) < 8 {
+		f.Examples = append(f.Examples, text)
 	}
 }
 

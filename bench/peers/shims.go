@@ -99,6 +99,12 @@ func moduleVersion(file, module string) string {
 		}
 	}
 	version := info.Main.Version
+	if revision == "" && info.Main.Path == module {
+		// Built where the go command could not ask git.
+		if out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output(); err == nil {
+			revision = " " + strings.TrimSpace(string(out))
+		}
+	}
 	for _, m := range append(info.Deps, &info.Main) {
 		if m.Path == module {
 			version = m.Version

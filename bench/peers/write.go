@@ -218,6 +218,12 @@ func (r *results) writeTrouble(b *strings.Builder) {
 		rows = append(rows, []string{f.Shim.Name, strconv.FormatUint(f.Events, 10), counted(f.Violations), counted(f.Errors)})
 	}
 	table(b, []string{"", "events", "violations", "errors"}, rows)
+	for _, f := range r.Shims {
+		for _, text := range f.Examples {
+			fmt.Fprintf(b, "- %s: %s\n", f.Shim.Name, text)
+		}
+	}
+	b.WriteByte('\n')
 }
 
 func counted(m map[string]uint64) string {
@@ -242,9 +248,9 @@ func (r *results) writeWhere(b *strings.Builder) {
 
 // charts by the name of their file.
 func (r *results) charts() map[string]string {
-	throughput := plot.Bars{Title: "execs per second, by how many at once", Format: number}
+	throughput := plot.Bars{Title: "execs per second, by how many at once", Format: plot.Number}
 	latency := plot.Bars{Title: "one exec at a time, p50", Groups: []string{"start", "start-to-exit", "create-to-delete"}, Format: milliseconds}
-	memory := plot.Bars{Title: "memory", Groups: []string{"idle shim and stubs (RSS)", "idle shim and stubs (PSS)", "each live exec (PSS)"}, Format: bytes}
+	memory := plot.Bars{Title: "memory", Groups: []string{"idle shim and stubs (RSS)", "idle shim and stubs (PSS)", "each live exec (PSS)"}, Format: bytes, Binary: true}
 	for _, n := range levels {
 		throughput.Groups = append(throughput.Groups, strconv.Itoa(n))
 	}
@@ -254,6 +260,7 @@ func (r *results) charts() map[string]string {
 			rate := math.NaN()
 			if len(f.Levels[n]) > 0 {
 				rate, _, _ = f.overRounds(n, func(l level) float64 { return l.Rate })
+				rate = math.Round(rate)
 			}
 			s.Y = append(s.Y, rate)
 		}

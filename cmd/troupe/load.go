@@ -29,6 +29,7 @@ type loadFlags struct {
 
 	containerd  string
 	runtime     string
+	config      string
 	namespace   string
 	image       string
 	snapshotter string
@@ -82,6 +83,7 @@ or nothing could be run; 2 wrong usage; 130 interrupted.`,
 	addNetwork(cmd, &f.network)
 	flags.StringVar(&f.containerd, "containerd", "", "load the containerd at this socket")
 	flags.StringVar(&f.runtime, "runtime", "io.containerd.troupe.v1", "containerd's runtime to load")
+	flags.StringVar(&f.config, "runtime-config", "", "configuration file for that runtime, as shims of gVisor take one")
 	flags.StringVar(&f.namespace, "namespace", "default", "containerd's namespace")
 	flags.StringVar(&f.image, "image", "", "image of the containers, already there and unpacked; it needs true, sleep and head")
 	flags.StringVar(&f.snapshotter, "snapshotter", "overlayfs", "containerd's snapshotter")
@@ -99,8 +101,11 @@ func (f *loadFlags) check(args []string) error {
 	if f.containerd != "" && f.image == "" {
 		return errors.New("--containerd needs an --image; \"ctr images ls\" lists what is there")
 	}
-	if f.containerd == "" && f.image != "" {
-		return errors.New("--image is for --containerd; use --rootfs")
+	if f.containerd == "" && (f.image != "" || f.config != "") {
+		return errors.New("--image and --runtime-config are for --containerd; use --rootfs")
+	}
+	if f.containerd != "" && f.rootfs != "" {
+		return errors.New("--rootfs is not for --containerd; use --image")
 	}
 	var err error
 	if f.options.Mix, err = load.ParseMix(f.mix); err != nil {

@@ -22,7 +22,7 @@ const loadPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 func (f *loadFlags) target(ctx context.Context, h *host, log *slog.Logger) (load.Target, func() error, error) {
 	if f.containerd != "" {
 		t, err := containerd.Dial(ctx, containerd.Options{
-			Address: f.containerd, Namespace: f.namespace, Runtime: f.runtime,
+			Address: f.containerd, Namespace: f.namespace, Runtime: f.runtime, Config: f.config,
 			Image: f.image, Snapshotter: f.snapshotter, Prefix: f.options.Prefix,
 		})
 		if err != nil {

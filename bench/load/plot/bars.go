@@ -12,6 +12,8 @@ type Bars struct {
 	// Series have one value for each group; NaN is a bar that is not there.
 	Series []Series
 	Format Format
+	// Binary puts the grid at multiples of powers of 1,024.
+	Binary bool
 }
 
 // SVG draws the chart.
@@ -28,9 +30,12 @@ func (b Bars) SVG() string {
 	}
 	// Room for the number above the highest bar.
 	s := newScale(most * 1.05)
+	if b.Binary {
+		s = binaryScale(most * 1.05)
+	}
 	c.vertical(s, b.Format)
 	group := float64(plotWidth) / float64(max(len(b.Groups), 1))
-	bar := min(group*0.8/float64(max(len(b.Series), 1)), 48)
+	bar := min(group*0.9/float64(max(len(b.Series), 1)), 64)
 	for g, name := range b.Groups {
 		middle := left + group*(float64(g)+0.5)
 		c.text(middle, height-below+18, "middle", "", name)
@@ -39,8 +44,8 @@ func (b Bars) SVG() string {
 			if g < len(series.Y) && !math.IsNaN(series.Y[g]) {
 				v := series.Y[g]
 				c.bar(x+1, s.y(v), bar-2, max(s.y(0)-s.y(v), 0.5), i, fmt.Sprintf("%s, %s: %s", series.Name, name, b.Format(v)))
-				if bar >= 22 {
-					c.text(x+bar/2, s.y(v)-4, "middle", "", b.Format(v))
+				if text := b.Format(v); letterWidth*float64(len(text)) <= bar+4 {
+					c.text(x+bar/2, s.y(v)-4, "middle", "", text)
 				}
 			}
 			x += bar

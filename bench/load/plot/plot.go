@@ -19,6 +19,9 @@ const (
 	plotHeight              = height - top - below
 )
 
+// letterWidth of most fonts at the size of the labels.
+const letterWidth = 6.2
+
 // Colors is how many series can be told apart; a further one has the first's
 // color again.
 const Colors = 6
@@ -108,7 +111,7 @@ func (c *canvas) legend(names []string) {
 	for i, name := range names {
 		fmt.Fprintf(&c.b, `<rect x="%.1f" y="28" width="10" height="10" rx="2" class="f%d"/>`+"\n", x, i%Colors)
 		c.text(x+14, 37, "start", "", name)
-		x += 30 + 6.2*float64(len(name))
+		x += 30 + letterWidth*float64(len(name))
 	}
 }
 
