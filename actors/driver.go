@@ -25,7 +25,7 @@ type Driver interface {
 	Info(ctx context.Context) (messages.DriverInfo, error)
 
 	// Notify sets who is told of exits and of OOM; it is called once, before
-	// any other method. tell never blocks.
+	// anything is made. tell never blocks.
 	Notify(tell func(messages.Notice))
 
 	// Create makes the container of an init process, and its sandbox if
