@@ -18,6 +18,8 @@ type pidfd struct {
 	// born is the process's start time in clock ticks since boot. With the pid
 	// it names one process in /proc, where only numbers are asked.
 	born uint64
+	// reaped: it was known to be gone before it could be held, and file is nil.
+	reaped bool
 }
 
 // newPidfd takes over fd. It is made nonblocking, so that the runtime's poller
@@ -98,6 +100,12 @@ func (p *pidfd) signalGroup(sig syscall.Signal) error {
 
 func (p *pidfd) close() { _ = p.file.Close() }
 
+// closedPidfd is that of a process which is gone and was reaped long ago.
+func closedPidfd(pid int) *pidfd {
+	// Without a file every call fails, as with one that is closed.
+	return &pidfd{pid: pid, reaped: true}
+}
+
 // exitCode is the code of a process that is gone, also if it is no child of
 // ours. It is not known while the process lives, and before Linux 6.15 not
 // after it was reaped.
@@ -117,7 +125,7 @@ func (p *pidfd) exitCode() (exitCode, bool) {
 
 // isReaped tells whether even the zombie is gone.
 func (p *pidfd) isReaped() bool {
-	return errors.Is(p.signal(0), unix.ESRCH)
+	return p.reaped || errors.Is(p.signal(0), unix.ESRCH)
 }
 
 // stat is what is needed of /proc/PID/stat (proc_pid_stat(5)).

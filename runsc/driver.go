@@ -34,6 +34,8 @@ type Driver struct {
 	containers map[messages.Incarnation]*container
 	execs      map[messages.Incarnation]*process
 	sandboxes  map[messages.SandboxID]*sandbox
+	// heirs are what Survivors has found and nobody has taken charge of yet.
+	heirs map[messages.ContainerID]*heir
 }
 
 // New checks the options, and with [Options.Subreaper] takes over the orphans of
@@ -57,6 +59,7 @@ func New(o Options) (*Driver, error) {
 		containers: map[messages.Incarnation]*container{},
 		execs:      map[messages.Incarnation]*process{},
 		sandboxes:  map[messages.SandboxID]*sandbox{},
+		heirs:      map[messages.ContainerID]*heir{},
 	}, nil
 }
 
@@ -93,6 +96,7 @@ func (d *Driver) Close() error {
 	for _, s := range d.sandboxes {
 		s.sentry.pidfd.close()
 	}
+	d.leave()
 	return nil
 }
 
@@ -117,6 +121,11 @@ type container struct {
 	// dir holds the pid files and sockets of the container and its execs.
 	dir    string
 	cgroup *cgroup
+	// lock keeps other drivers from taking charge of dir, and token marks what
+	// `runsc create` starts. adoption is nil for a container that was made here.
+	lock     *os.File
+	token    string
+	adoption *adoption
 	// log is of the `runsc create` that made the sandbox, which goes on writing
 	// to it; nil for a container that joined one.
 	log *os.File

@@ -2,7 +2,6 @@ package runsc
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,11 +25,10 @@ const cleanupTimeout = 10 * time.Second
 // the sandbox by a pidfd. What was done is taken back in the reverse order if a
 // later step fails.
 func (d *Driver) Create(ctx context.Context, init messages.Incarnation, m messages.Create) (_ messages.PIDs, err error) {
-	c := &container{
-		driver: d, init: init, create: m,
-		started: make(chan struct{}), over: make(chan struct{}), dropped: make(chan struct{}),
-		waited: make(chan int, 1), deleting: make(chan struct{}, 1),
+	if m.Adopt != nil {
+		return d.adopt(ctx, init, m)
 	}
+	c := d.newContainer(init, m)
 	if err := d.reserve(c); err != nil {
 		return messages.PIDs{}, err
 	}
@@ -73,11 +71,26 @@ func (d *Driver) Create(ctx context.Context, init messages.Incarnation, m messag
 		return messages.PIDs{}, about("open the streams of", init.Process, "", err)
 	}
 	undo = append(undo, func() { _ = c.streams.Close() })
+	c.cgroup = newCgroup(cgroupRoot, c.bundle.cgroupPath(c.create))
+	if err := c.rememberCreating(); err != nil {
+		return messages.PIDs{}, err
+	}
 	undo = append(undo, func() { c.takeBack() })
 	if err := c.runCreate(ctx); err != nil {
 		return messages.PIDs{}, about("create", init.Process, c.sandboxName(), err)
 	}
+	if err := c.rememberCreated(); err != nil {
+		return messages.PIDs{}, err
+	}
 	return d.settle(c), nil
+}
+
+func (d *Driver) newContainer(init messages.Incarnation, m messages.Create) *container {
+	return &container{
+		driver: d, init: init, create: m,
+		started: make(chan struct{}), over: make(chan struct{}), dropped: make(chan struct{}),
+		waited: make(chan int, 1), deleting: make(chan struct{}, 1),
+	}
 }
 
 // reserve keeps the incarnation's place, so that a second Create of it fails.
@@ -111,13 +124,19 @@ func (d *Driver) settle(c *container) messages.PIDs {
 		d.sandboxes[c.sandbox.id] = c.sandbox
 	}
 	d.mu.Unlock()
+	if c.isRoot() {
+		go c.watchSandbox()
+	} else {
+		go c.watchMember()
+	}
+	return c.pids()
+}
+
+func (c *container) pids() messages.PIDs {
 	pids := messages.PIDs{Host: c.sandbox.sentry.pidfd.pid}
 	if c.isRoot() {
 		// The first process of the sandbox's root pid namespace (runsc/boot/loader.go).
 		pids.Guest = 1
-		go c.watchSandbox()
-	} else {
-		go c.watchMember()
 	}
 	return pids
 }
@@ -178,20 +197,26 @@ func (d *Driver) makeDir(p messages.Process) (string, error) {
 	if err == nil {
 		return dir, nil
 	}
-	e := &messages.Error{Kind: messages.Internal, Op: "make a state folder for", Process: p, Err: err, Hint: "choose another state folder"}
+	return "", stateError("make a state folder for", p, d.options.StateDir, err)
+}
+
+// stateError is that of a state folder which can not be written.
+func stateError(op string, p messages.Process, dir string, err error) error {
+	e := &messages.Error{Kind: messages.Internal, Op: op, Process: p, Err: err, Hint: "choose another state folder"}
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		e.Kind, e.Hint = messages.ResourceExhausted, "make room on the disk of "+d.options.StateDir
+		e.Kind, e.Hint = messages.ResourceExhausted, "make room on the disk of "+dir
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTDIR):
 		e.Kind, e.Hint = messages.FailedPrecondition, "choose a state folder that can be written"
 	}
-	return "", e
+	return e
 }
 
 func (c *container) removeDir() {
 	if err := os.RemoveAll(c.dir); err != nil {
 		c.driver.log.Warn("remove a state folder", "container", c.id(), "error", err)
 	}
+	c.unlockDir()
 }
 
 func (c *container) unmount() {
@@ -209,7 +234,7 @@ func (d *Driver) streamOptions(id string) streamOptions {
 // runCreate runs `runsc create` and holds the sandbox that came of it.
 func (c *container) runCreate(ctx context.Context) error {
 	pidFile := filepath.Join(c.dir, "pid")
-	opts := &CreateOpts{PidFile: pidFile}
+	opts := &CreateOpts{PidFile: pidFile, UserLog: c.create.UserLog}
 	var master chan received
 	if c.create.Stdio.Terminal {
 		socket, err := newConsoleSocket(filepath.Join(c.dir, "tty"))
@@ -225,17 +250,15 @@ func (c *container) runCreate(ctx context.Context) error {
 		// The streams of a container that joins a sandbox are given at start.
 		opts.IO = c.streams
 	}
-	c.cgroup = newCgroup(cgroupRoot, c.bundle.cgroupPath(c.create))
-	token := rand.Text()
 	call := c.driver.client.createCall(c.id(), c.create.Bundle, opts)
-	call.token = token
+	call.token = c.token
 	_, log, err := call.runKeepingLog(ctx)
 	if err != nil {
 		if log != nil {
 			_ = log.Close()
 		}
 		if c.taken = isTaken(err); c.isRoot() && !c.taken {
-			killLeftovers(c.driver.options.Root, c.id(), token)
+			killLeftovers(c.driver.options.Root, c.id(), c.token)
 		}
 		return err
 	}

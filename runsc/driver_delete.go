@@ -83,6 +83,8 @@ func (c *container) release(ctx context.Context) error {
 		if err := c.killSentry(); err != nil {
 			return err
 		}
+		// An adopted one may not have been started yet.
+		c.drop()
 		if !c.waitOver(ctx) {
 			return endError("delete", c.init.Process, context.Cause(ctx))
 		}
@@ -158,6 +160,7 @@ func (d *Driver) deleteExec(ctx context.Context, i messages.Incarnation) error {
 	if err := p.streams.Close(); err != nil {
 		d.log.Warn("close streams", "process", i.String(), "error", err)
 	}
+	p.forgetMemo()
 	d.forgetExec(p)
 	return nil
 }
@@ -177,7 +180,9 @@ func (d *Driver) CloseIO(_ context.Context, p messages.Incarnation) error {
 	if err != nil {
 		return err
 	}
-	return about("close the stdin of", p.Process, "", s.CloseIO())
+	err = s.CloseIO()
+	d.rememberClosed(p)
+	return about("close the stdin of", p.Process, "", err)
 }
 
 func (d *Driver) streamsOf(op string, i messages.Incarnation) (*streams, error) {

@@ -24,6 +24,8 @@ type process struct {
 	// over is closed when its exit is known, before it is told.
 	over     chan struct{}
 	deleting chan struct{}
+	// memo is the file of its record.
+	memo string
 }
 
 // Exec starts a process in a container: over the sandbox's control socket, or by
@@ -44,6 +46,9 @@ func (d *Driver) Exec(ctx context.Context, l messages.Launch) (_ messages.PIDs, 
 		return messages.PIDs{}, about("start", l.Process.Process, "", err)
 	}
 	p := &process{self: l.Process, init: c, over: make(chan struct{}), deleting: make(chan struct{}, 1)}
+	if l.Adopt != nil {
+		return p.adopt(ctx)
+	}
 	if err := d.reserveExec(p); err != nil {
 		return messages.PIDs{}, err
 	}
@@ -62,6 +67,9 @@ func (d *Driver) Exec(ctx context.Context, l messages.Launch) (_ messages.PIDs, 
 		return messages.PIDs{}, about("open the streams of", l.Process.Process, "", err)
 	}
 	pids, err := p.launch(ctx, l)
+	if err == nil {
+		err = p.remember(l, pids)
+	}
 	if err != nil {
 		_ = p.streams.Close()
 		return messages.PIDs{}, about("start", l.Process.Process, "", err)
@@ -153,6 +161,10 @@ func (p *process) watch() {
 	if !told {
 		return
 	}
+	p.tellExit(e)
+}
+
+func (p *process) tellExit(e messages.Exit) {
 	p.streams.processGone()
 	// Who is told may delete at once.
 	close(p.over)

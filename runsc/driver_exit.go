@@ -26,7 +26,7 @@ func (c *container) watchSandbox() {
 		return
 	}
 	end := c.sandbox.sentry.end
-	if end.unknown != nil && c.driver.waits {
+	if end.unknown != nil && c.asksStatus() {
 		if status := lastAnswer(c.waited, -1); status >= 0 {
 			end = exitCode{code: status}
 		}

@@ -18,6 +18,9 @@ func (d *Driver) Start(ctx context.Context, init messages.Incarnation) error {
 	if err != nil {
 		return err
 	}
+	if c.adoption != nil && c.adoption.started {
+		return c.startAdopted(ctx)
+	}
 	if err := c.beginStart(); err != nil {
 		return err
 	}
@@ -34,7 +37,7 @@ func (d *Driver) Start(ctx context.Context, init messages.Incarnation) error {
 	c.adoptGofer()
 	d.setPhase(c, phaseStarted)
 	close(c.started)
-	if c.isRoot() && d.waits {
+	if c.isRoot() && c.asksStatus() {
 		go c.askStatus()
 	}
 	return nil
