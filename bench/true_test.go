@@ -22,8 +22,28 @@ import (
 
 // BenchmarkTrue runs /bin/true in one real sandbox from start to exit, by turns
 // with the command line alone (`runsc exec`, attached) and through the runtime,
-// and reports the medians of both and what Troupe costs beside the other.
+// and reports the medians of both and what Troupe costs beside the other: with a
+// runsc for each exec, as the other has, and over the control socket.
 func BenchmarkTrue(b *testing.B) {
+	for _, way := range []string{runsc.ExecCLI, runsc.ExecControl} {
+		b.Run(way, func(b *testing.B) {
+			rt, options := newSandbox(b, way)
+			var alone, troupe []time.Duration
+			for b.Loop() {
+				alone = append(alone, timed(func() { runAlone(b, options) }))
+				troupe = append(troupe, timed(func() { runTroupe(b, rt) }))
+			}
+			a, t := median(alone), median(troupe)
+			b.ReportMetric(float64(a)/1e6, "runsc-ms")
+			b.ReportMetric(float64(t)/1e6, "troupe-ms")
+			b.ReportMetric(100*(float64(t)/float64(a)-1), "overhead-%")
+		})
+	}
+}
+
+// newSandbox is a runtime on real runsc, with a container that runs.
+func newSandbox(b *testing.B, way string) (*actors.Runtime, runsc.Options) {
+	b.Helper()
 	path := os.Getenv("TROUPE_RUNSC")
 	if path == "" || os.Geteuid() != 0 {
 		b.Skip("needs root, and TROUPE_RUNSC to name a runsc: make bench")
@@ -31,7 +51,7 @@ func BenchmarkTrue(b *testing.B) {
 	root := b.TempDir()
 	// runsc leaves a mount in its root for the next sandbox without a network.
 	b.Cleanup(func() { _ = unix.Unmount(filepath.Join(root, "null-netns"), unix.MNT_DETACH) })
-	options := runsc.Options{Path: path, Root: root, StateDir: b.TempDir(), Platform: "systrap", Network: "none"}
+	options := runsc.Options{Path: path, Root: root, StateDir: b.TempDir(), Platform: "systrap", Network: "none", ExecDriver: way}
 	driver, err := runsc.New(options)
 	check(b, err)
 	rt, err := actors.New(actors.Options{Driver: driver})
@@ -42,16 +62,7 @@ func BenchmarkTrue(b *testing.B) {
 	_, err = actors.Ask(b.Context(), rt, messages.Create{Container: "demo", Bundle: dir})
 	check(b, err)
 	start(b, rt, messages.Init("demo"))
-
-	var alone, troupe []time.Duration
-	for b.Loop() {
-		alone = append(alone, timed(func() { runAlone(b, options) }))
-		troupe = append(troupe, timed(func() { runTroupe(b, rt) }))
-	}
-	a, t := median(alone), median(troupe)
-	b.ReportMetric(float64(a)/1e6, "runsc-ms")
-	b.ReportMetric(float64(t)/1e6, "troupe-ms")
-	b.ReportMetric(100*(float64(t)/float64(a)-1), "overhead-%")
+	return rt, options
 }
 
 func runAlone(b *testing.B, o runsc.Options) {
