@@ -208,8 +208,9 @@ func (l *life) start() error {
 	impatient, cancelStart := context.WithTimeout(ctx, l.plan.patience)
 	defer cancelStart()
 	err := l.target.Start(impatient, l.process)
-	if impatient.Err() != nil {
-		return nil // as planned
+	if impatient.Err() != nil || errors.Is(err, messages.DeadlineExceeded) || errors.Is(err, messages.Canceled) {
+		// As planned. A server may see the deadline before we do.
+		return nil
 	}
 	if err != nil {
 		l.recorder.failed(OpStart, err)
