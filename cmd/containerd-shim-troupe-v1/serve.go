@@ -21,8 +21,10 @@ const (
 	// flushTimeout bounds how long the end waits for containerd to take the
 	// last events; it has just called Shutdown, so it is there.
 	flushTimeout = 10 * time.Second
-	// closeTimeout bounds how long the end waits for calls in flight, the
-	// answer to Shutdown among them.
+	// answerTimeout bounds how long the end waits for clients that have their
+	// last answer, that to Shutdown, to close their connections.
+	answerTimeout = time.Second
+	// closeTimeout bounds how long the end waits for other calls in flight.
 	closeTimeout = 3 * time.Second
 )
 
@@ -50,13 +52,15 @@ func serve(inv invocation) error {
 		log:       log,
 		ledger:    newLedger(),
 		sandbox:   &sandboxState{},
+		streams:   newStreamSet(l.Addr().String()),
 		publisher: newPublisher(inv.namespace, newSink(os.Getenv("TTRPC_ADDRESS"), inv.address, inv.publishBinary), log.Logger),
 		stopped:   make(chan struct{}),
 	}
+	clients := newConnections()
 	idle := newIdleWatch()
 	defer idle.stop()
 	server, err := ttrpc.NewServer(
-		ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()),
+		ttrpc.WithServerHandshaker(clients),
 		ttrpc.WithUnaryServerInterceptor(intercept(log.Logger, idle)),
 	)
 	if err != nil {
@@ -64,6 +68,7 @@ func serve(inv invocation) error {
 	}
 	registerTask(server, taskService{s})
 	sandboxapi.RegisterTTRPCSandboxService(server, sandboxService{s, s.sandbox})
+	registerStreaming(server, s.streams)
 
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(context.Background(), l) }()
@@ -71,7 +76,7 @@ func serve(inv invocation) error {
 
 	err = s.untilStopped(signals, served)
 	os.Remove(s.socket)
-	s.end(server)
+	s.end(server, clients)
 	return err
 }
 
@@ -114,28 +119,36 @@ func (s *shim) untilStopped(signals <-chan os.Signal, served <-chan error) error
 
 // end closes in the order in which things depend on each other: events come
 // from the actors, and go out while calls are still answered.
-func (s *shim) end(server *ttrpc.Server) {
+func (s *shim) end(server *ttrpc.Server, clients *connections) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	s.mu.Lock()
 	rt, driver, forwarded := s.runtime, s.driver, s.forwarded
 	s.mu.Unlock()
+	asked := false // by Shutdown, and not by a signal
 	select {
 	case <-s.stopped:
+		asked = true
 		if rt != nil {
 			if err := rt.Shutdown(ctx); err != nil {
 				s.log.Error("the actors did not end", "error", err)
 			}
 			<-forwarded
-			os.RemoveAll(s.saved.StateDir)
 		}
+		os.RemoveAll(stateDir(s.socket))
 	default:
 		// The containers stay: only what the driver holds is closed.
 		if driver != nil {
 			driver.Close()
 		}
 	}
+	s.streams.close()
 	s.publisher.close(ctx)
+	if asked {
+		answered, cancelAnswered := context.WithTimeout(context.Background(), answerTimeout)
+		defer cancelAnswered()
+		clients.wait(answered)
+	}
 	closing, cancelClosing := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancelClosing()
 	if err := server.Shutdown(closing); err != nil {

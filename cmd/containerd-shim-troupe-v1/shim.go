@@ -27,6 +27,7 @@ type shim struct {
 	ledger    *ledger
 	publisher *publisher
 	sandbox   *sandboxState
+	streams   *streamSet
 
 	mu      sync.Mutex
 	runtime *actors.Runtime
@@ -140,6 +141,8 @@ func (s *shim) forward(sub *actors.Subscription, done chan<- struct{}) {
 		switch e := event.(type) {
 		case messages.ContainerCreated:
 			s.ledger.change(e.Container, func(l *entry) { l.bundle, l.pid = e.Bundle, e.PIDs.Host })
+			e.Stdio = s.streams.named(e.Stdio)
+			event = e
 		case messages.ProcessExited:
 			s.recordExit(e)
 		case messages.EventsDropped:

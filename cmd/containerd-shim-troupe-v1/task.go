@@ -80,8 +80,12 @@ func (s *shim) create(ctx context.Context, o options, spec *bundleSpec, c messag
 	if err := writeJSON(c.Bundle, stateFile, saved); err != nil {
 		return messages.Created{}, &messages.Error{Kind: messages.Internal, Op: "create", Process: c.Target(), Err: err}
 	}
+	if c.Stdio, err = s.streams.place(saved.StateDir, c.Stdio); err != nil {
+		return messages.Created{}, err
+	}
 	created, err := ask(ctx, s, c)
 	if err != nil {
+		s.streams.remove(c.Stdio)
 		return messages.Created{}, err
 	}
 	s.ledger.change(c.Container, func(e *entry) { e.bundle, e.pid = c.Bundle, created.PIDs.Host })
@@ -116,8 +120,15 @@ func (s taskService) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*
 	if size := spec.ConsoleSize; size != nil {
 		stdio.Size = messages.WindowSize{Cols: uint16(size.Width), Rows: uint16(size.Height)}
 	}
-	_, err := ask(ctx, s.shim, messages.Exec{Process: p, Spec: messages.ExecSpec{Process: spec}, Stdio: stdio})
-	return empty, err
+	stdio, err := s.streams.place(stateDir(s.socket), stdio)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := ask(ctx, s.shim, messages.Exec{Process: p, Spec: messages.ExecSpec{Process: spec}, Stdio: stdio}); err != nil {
+		s.streams.remove(stdio)
+		return nil, err
+	}
+	return empty, nil
 }
 
 func (s taskService) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
@@ -131,12 +142,17 @@ func (s taskService) Start(ctx context.Context, r *taskapi.StartRequest) (*taska
 
 func (s taskService) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
 	p := process(r.ID, r.ExecID)
-	// The pid is asked for first: with the container its entry goes.
+	// Pid and streams are asked for first: with the container they go.
 	sandboxPID := s.ledger.get(p.Container).pid
+	stdio := messages.Stdio{}
+	if state, err := ask(ctx, s.shim, messages.State{Process: p}); err == nil {
+		stdio = state.Stdio
+	}
 	deleted, err := ask(ctx, s.shim, messages.Delete{Process: p})
 	if err != nil {
 		return nil, err
 	}
+	s.streams.remove(stdio)
 	response := &taskapi.DeleteResponse{Pid: uint32(deleted.PIDs.Host)}
 	if response.Pid == 0 {
 		response.Pid = uint32(sandboxPID)
@@ -151,16 +167,17 @@ func (s taskService) State(ctx context.Context, r *taskapi.StateRequest) (*taska
 	if err != nil {
 		return nil, err
 	}
+	stdio := s.streams.named(state.Stdio)
 	response := &taskapi.StateResponse{
 		ID:       processID(p),
 		ExecID:   r.ExecID,
 		Bundle:   state.Bundle,
 		Pid:      s.ledger.pid(p, state.PIDs),
 		Status:   wireStatus(state.Status),
-		Stdin:    state.Stdio.Stdin,
-		Stdout:   state.Stdio.Stdout,
-		Stderr:   state.Stdio.Stderr,
-		Terminal: state.Stdio.Terminal,
+		Stdin:    stdio.Stdin,
+		Stdout:   stdio.Stdout,
+		Stderr:   stdio.Stderr,
+		Terminal: stdio.Terminal,
 	}
 	if state.Status == messages.StatusStopped {
 		response.ExitStatus, response.ExitedAt = wireExit(state.Exit)

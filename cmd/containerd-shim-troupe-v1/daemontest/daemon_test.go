@@ -75,6 +75,14 @@ disable_pause_image_pull = true
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.sandboxed.options]
 TypeUrl = "io.containerd.runsc.v1.options"
 ConfigPath = "{{.Dir}}/runsc.toml"
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.streaming]
+runtime_type = "` + runtimeName + `"
+sandboxer = "shim"
+io_type = "streaming"
+disable_pause_image_pull = true
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.streaming.options]
+TypeUrl = "io.containerd.runsc.v1.options"
+ConfigPath = "{{.Dir}}/runsc.toml"
 `
 
 const config1 = `version = 2

@@ -3,10 +3,8 @@ package daemontest
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -146,46 +144,4 @@ func TestPodShimKilled(t *testing.T) {
 		// status (internal/cri/server/events.go).
 		d.exited(t, one, status{ExitCode: 255, Reason: "Error"})
 	})
-}
-
-// TestHundredPods runs a hundred containers, four at a time. That nothing is
-// left of them is checked after the test.
-func TestHundredPods(t *testing.T) {
-	eachDaemon(t, func(t *testing.T, d *daemon) {
-		ctx, c := d.client(t)
-		run(t, ctx, c, "first", "/bin/true") // makes the folders that stay
-		before := files(t, "/run/containerd", d.Dir+"/state")
-		var wait sync.WaitGroup
-		numbers := make(chan int)
-		for range 4 {
-			wait.Go(func() {
-				for i := range numbers {
-					t.Run(fmt.Sprint(i), func(t *testing.T) {
-						if code, _ := run(t, ctx, c, fmt.Sprintf("many%d", i), "/bin/sh", "-c", fmt.Sprintf("exit %d", i)); int(code) != i {
-							t.Errorf("exited with %d", code)
-						}
-					})
-				}
-			})
-		}
-		for i := range 100 {
-			numbers <- i
-		}
-		close(numbers)
-		wait.Wait()
-		eventually(t, "no file is left", func() error {
-			if after := files(t, "/run/containerd", d.Dir+"/state"); after > before {
-				return fmt.Errorf("%d files, before %d", after, before)
-			}
-			return nil
-		})
-	})
-}
-
-// files counts what is below some folders.
-func files(t *testing.T, roots ...string) (n int) {
-	for _, root := range roots {
-		filepath.WalkDir(root, func(string, os.DirEntry, error) error { n++; return nil })
-	}
-	return n
 }
