@@ -203,13 +203,24 @@ func kib(text []byte, name string) int64 {
 	return 0
 }
 
-// countMounts are the mounts of this process's namespace.
-func countMounts() int {
+// countMounts are the mounts below some folders, in this process's namespace;
+// all of them where there are no folders. Others on the machine mount, too.
+func countMounts(folders []string) int {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return 0
 	}
-	return bytes.Count(data, []byte{'\n'})
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		// The mount point is the fifth (proc_pid_mountinfo(5)).
+		f := strings.Fields(line)
+		if len(folders) == 0 || len(f) > 4 && slices.ContainsFunc(folders, func(folder string) bool {
+			return strings.HasPrefix(f[4], folder+"/")
+		}) {
+			n++
+		}
+	}
+	return n
 }
 
 // countFiles are the files, sockets and folders below some folders.

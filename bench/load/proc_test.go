@@ -64,3 +64,13 @@ func TestKiB(t *testing.T) {
 		t.Errorf("read %d of nothing", got)
 	}
 }
+
+// Only what is mounted below the folders is counted.
+func TestCountMounts(t *testing.T) {
+	if all, none := countMounts(nil), countMounts([]string{t.TempDir()}); all == 0 || none != 0 {
+		t.Errorf("%d mounts, %d in an empty folder", all, none)
+	}
+	if got := countMounts([]string{""}); got == 0 {
+		t.Error("nothing is mounted below /")
+	}
+}

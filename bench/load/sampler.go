@@ -68,7 +68,7 @@ func newSampler(r *run) *sampler {
 func Look(t Target) State {
 	roots := t.Roots()
 	byRole, zombies := tree(roots)
-	st := State{ByRole: byRole, Zombies: zombies, Files: countFiles(t.Folders()), Mounts: countMounts()}
+	st := State{ByRole: byRole, Zombies: zombies, Files: countFiles(t.Folders()), Mounts: countMounts(t.Folders())}
 	if slices.Contains(roots, os.Getpid()) {
 		st.Goroutines = runtime.NumGoroutine()
 	}
