@@ -180,7 +180,9 @@ func (s *session) removeDir() {
 		return
 	}
 	// runsc mounts an empty network namespace there and leaves it
-	// (runsc/specutils/namespace.go, NullNetNS).
-	_ = unix.Unmount(filepath.Join(s.dir, "runsc", "null-netns"), unix.MNT_DETACH)
+	// (runsc/specutils/namespace.go, NullNetNS); twice where two sandboxes that
+	// are made at once both find none.
+	for unix.Unmount(filepath.Join(s.dir, "runsc", "null-netns"), unix.MNT_DETACH) == nil {
+	}
 	_ = os.RemoveAll(s.dir)
 }
