@@ -93,7 +93,7 @@ func (c *call) failure(out outcome) error {
 	if out.end.unknown != nil {
 		text = "its exit status is lost: " + out.end.unknown.Error()
 	}
-	kind, hint := kindOf(text)
+	hint, kind := kindOf(text)
 	if out.end.signal != 0 {
 		kind, hint = messages.Internal, "see the kernel's log for who killed it"
 		text = fmt.Sprintf("runsc died by signal %d (%s)", int(out.end.signal), out.end.signal)

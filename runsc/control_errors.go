@@ -84,7 +84,7 @@ func (r *refusal) kind() error {
 		return messages.InvalidArgument
 	}
 	// runsc prints the same causes, with its own words before them.
-	kind, _ := kindOf(t)
+	_, kind := kindOf(t)
 	return kind
 }
 

@@ -123,13 +123,13 @@ var causes = []cause{
 }
 
 // kindOf finds the kind of what runsc said.
-func kindOf(text string) (kind error, hint string) {
+func kindOf(text string) (hint string, kind error) {
 	for _, c := range causes {
 		if containsAll(text, c.words) {
-			return c.kind, c.hint
+			return c.hint, c.kind
 		}
 	}
-	return messages.Internal, ""
+	return "", messages.Internal
 }
 
 func containsAll(text string, words []string) bool {

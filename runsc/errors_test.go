@@ -35,7 +35,7 @@ var said = []struct {
 
 func TestKindsOfWhatRunscSays(t *testing.T) {
 	for _, s := range said {
-		if kind, _ := kindOf(s.text); kind != s.kind {
+		if _, kind := kindOf(s.text); kind != s.kind {
 			t.Errorf("%q is %v, want %v", s.text, kind, s.kind)
 		}
 	}
@@ -81,7 +81,7 @@ func FuzzErrorText(f *testing.F) {
 		if len(text) > maxErrorText+len("...") || !utf8.ValidString(text) || strings.ContainsAny(text, "\n\r") {
 			t.Errorf("%q", text)
 		}
-		if kind, _ := kindOf(text); kind == nil {
+		if _, kind := kindOf(text); kind == nil {
 			t.Errorf("%q has no kind", text)
 		}
 	})
