@@ -3,7 +3,6 @@ package runsc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -207,7 +206,7 @@ func goneGuard(pid int, why error) *guard {
 
 // adopt takes charge of an exec of an adopted container. The exit of one that is
 // gone is told at once.
-func (p *process) adopt(context.Context) (messages.PIDs, error) {
+func (p *process) adopt(ctx context.Context) (messages.PIDs, error) {
 	d := p.init.driver
 	d.mu.Lock()
 	var x *execHeir
@@ -221,94 +220,108 @@ func (p *process) adopt(context.Context) (messages.PIDs, error) {
 	if err := d.reserveExec(p); err != nil {
 		return messages.PIDs{}, err
 	}
+	var err error
+	if p.client, err = p.init.control(ctx); err != nil {
+		d.forgetExec(p)
+		return messages.PIDs{}, about("adopt", p.self.Process, "", err)
+	}
 	p.memo = x.path
 	p.streams = adoptStreams("exec "+p.self.Process.String(), x.memo.Stdio, d.streamOptions(string(p.self.Exec)))
 	d.mu.Lock()
 	p.guest = x.memo.Guest
 	delete(p.init.adoption.execs, p.self.Exec)
 	d.mu.Unlock()
-	go p.watchAdopted(x)
+	await := func() (messages.Exit, bool) { return lost(unseen), true }
+	if !x.gone {
+		await = p.beginAwait(ctx, x.stub)
+	}
+	go func() {
+		defer x.release()
+		if e, told := await(); told {
+			p.tellExit(e)
+		}
+	}()
 	return messages.PIDs{Host: x.memo.Host.PID, Guest: x.memo.Guest}, nil
 }
 
-// watchAdopted tells the exit of an exec that was adopted.
-func (p *process) watchAdopted(x *execHeir) {
-	defer x.release()
-	e, told := lost(unseen), true
-	if !x.gone {
-		e, told = p.awaitAdopted(x.stub)
-	}
-	if told {
-		p.tellExit(e)
-	}
-}
-
-// awaitAdopted waits for an exec that was adopted. The second result is false if
-// the driver was closed first.
+// beginAwait begins to wait for an exec that was adopted, before it is told to be:
+// what ends after that is seen. The result ends the wait; its second result is
+// false if the driver was closed first.
 //
 // The sandbox is asked, as often as there is somebody who waits: each of those
 // that wait when the process ends is told (runsc/boot/loader.go, waitPID). The
 // stub is no child of ours, and its exit code is there for those who had it open
 // before it was reaped (PIDFD_GET_INFO).
-func (p *process) awaitAdopted(stub *pidfd) (messages.Exit, bool) {
-	c := p.init
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+func (p *process) beginAwait(ctx context.Context, stub *pidfd) func() (messages.Exit, bool) {
 	var standIn *guard
 	if stub != nil {
 		standIn = watch(stub, codeOfGone)
 	}
-	client, err := c.control(ctx)
-	if err == nil && client == nil && standIn != nil && pidfdInfoKnown() {
-		return p.awaitStandIn(standIn)
+	var await func() (messages.Exit, bool)
+	switch {
+	case p.client != nil:
+		await = p.beginAwaitGuest(ctx)
+	case standIn != nil && pidfdInfoKnown():
+		return func() (messages.Exit, bool) { return p.awaitStandIn(standIn) }
+	default:
+		await = p.awaitByCLI
 	}
-	var e messages.Exit
-	told := true
-	if p.client = client; client != nil {
-		e, told = p.awaitGuest()
-	} else {
-		e, told = p.awaitByCLI(ctx)
-	}
-	if told && e.Status == messages.ExitUnknown && standIn != nil {
-		// The stub was told.
-		if status, known := standIn.lastStatus(); known {
-			return messages.Exit{Status: status, At: time.Now()}, true
+	return func() (messages.Exit, bool) {
+		e, told := await()
+		if told && e.Status == messages.ExitUnknown && standIn != nil {
+			// The stub was told.
+			if status, known := standIn.lastStatus(); known {
+				return messages.Exit{Status: status, At: time.Now()}, true
+			}
 		}
+		return e, told
 	}
-	return e, told
 }
 
-// awaitStandIn waits for the end of a stub, and so of its process. One that ends
-// otherwise leaves a process that nobody stands for: it is killed, as that of a
-// stub of our own.
+// beginAwaitGuest waits over the control socket. The request is sent when it
+// returns.
+func (p *process) beginAwaitGuest(ctx context.Context) func() (messages.Exit, bool) {
+	k := controlCall{method: methodWaitPID, arg: waitPIDArgs{PID: int32(p.guest), CID: string(p.self.Container)}, limit: maxReply}
+	conn, err := p.client.request(ctx, k, time.Time{})
+	return func() (messages.Exit, bool) {
+		if err == nil {
+			raw, err := p.client.answer(context.Background(), conn, k, time.Time{})
+			if err == nil {
+				if status, err := decodeStatus(raw); err == nil {
+					return messages.Exit{Status: status.exit(), At: time.Now()}, true
+				}
+			}
+		}
+		// Whatever it was, it is asked for anew, and dealt with there.
+		e, told := p.awaitGuest()
+		if e.Status == messages.ExitUnknown {
+			e = lost(unseen)
+		}
+		return e, told
+	}
+}
+
+// awaitStandIn waits for the end of a stub, and so of its process. One that was
+// killed, by the hang-up of its terminal for instance, says nothing of the
+// process, which then is waited for by the command line.
 func (p *process) awaitStandIn(stub *guard) (messages.Exit, bool) {
 	select {
 	case <-stub.gone:
 	case <-p.init.driver.stop:
 		return messages.Exit{}, false
 	case <-p.init.sandbox.sentry.gone:
-		if status, known := stub.lastStatus(); known {
-			return messages.Exit{Status: status, At: time.Now()}, true
-		}
-		return killed(sandboxGone), true
 	}
+	if status, known := stub.lastStatus(); known {
+		return messages.Exit{Status: status, At: time.Now()}, true
+	}
+	e, told := p.awaitByCLI()
 	// runsc itself fails with 128 (runsc/cmd/util/util.go), and what it has logged
-	// went to the program that is dead.
-	if stub.end.unknown == nil && stub.end.signal == 0 && stub.end.code != 128 {
-		return messages.Exit{Status: stub.end.code, At: time.Now()}, true
+	// went to the program that is dead. Of a process that is gone it may be the
+	// status.
+	if told && e.Status == messages.ExitUnknown && isClosed(stub.gone) && stub.end == (exitCode{code: 128}) {
+		return messages.Exit{Status: 128, At: time.Now()}, true
 	}
-	if !p.killGuest() {
-		return messages.Exit{}, false
-	}
-	switch {
-	case p.init.sandbox.isGone():
-		return killed(sandboxGone), true
-	case stub.end.unknown != nil:
-		return lost(stub.end.unknown), true
-	case stub.end.signal != 0:
-		return killed(fmt.Sprintf("the runsc that stood for it died by signal %d, so it was killed", int(stub.end.signal))), true
-	}
-	return messages.Exit{Status: stub.end.code, At: time.Now()}, true
+	return e, told
 }
 
 // lastStatus is that of a stub which ends at about this moment, if it tells one
@@ -325,9 +338,9 @@ func (g *guard) lastStatus() (int, bool) {
 }
 
 // awaitByCLI waits for a process in the sandbox by `runsc wait`.
-func (p *process) awaitByCLI(ctx context.Context) (messages.Exit, bool) {
+func (p *process) awaitByCLI() (messages.Exit, bool) {
 	c := p.init
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	type answer struct {
 		status int

@@ -36,7 +36,7 @@ func (s *stage) mounted(id string, args ...string) messages.Create {
 func (s *stage) stands() bool { return s.options.ExecDriver == runsc.ExecCLI }
 
 // guest is the pid in the sandbox that was written down for an exec.
-func (s *stage) guest(exec string) int {
+func (s *stage) guest(p messages.Process) int {
 	s.t.Helper()
 	d, err := runsc.New(s.options)
 	if err != nil {
@@ -48,11 +48,11 @@ func (s *stage) guest(exec string) int {
 		s.t.Fatal(err)
 	}
 	for _, x := range all {
-		if string(x.Process.Exec) == exec {
+		if x.Process == p {
 			return x.PIDs.Guest
 		}
 	}
-	s.t.Fatalf("no exec %s was left", exec)
+	s.t.Fatalf("no %s was left", p)
 	return 0
 }
 
@@ -74,7 +74,7 @@ func testAdopt(t *testing.T, s *stage) {
 		t.Errorf("what was written down is %s", text)
 	}
 	a.kill()
-	s.letEnd("demo", s.guest("ends"), 3)
+	s.letEnd("demo", s.guest(execOf("demo", "ends")), 3)
 
 	b := s.startSecond()
 	found := b.adopt("demo", "demo/lives", "demo/ends", "demo/idle")
@@ -198,6 +198,7 @@ func testAdoptPod(t *testing.T, s *stage) {
 	})
 	a.kill()
 	// Of a container's init, the sandbox tells the status as often as it is asked.
+	s.letEnd("a", s.guest(execOf("a", "e")), 7)
 	s.let("a", 5)
 	s.until(func() bool {
 		state, err := s.Client().State(s.context(), "a")
@@ -209,8 +210,7 @@ func testAdoptPod(t *testing.T, s *stage) {
 		t.Errorf("they were found as %+v", found)
 	}
 	b.wantExit(messages.Init("a"), 5)
-	// It outlived its container's init, and is killed.
-	b.wantExit(execOf("a", "e"), messages.ExitKilled)
+	b.wantUnseen(execOf("a", "e"), 7, s.stands())
 	s.let("b", 8)
 	b.wantExit(execOf("b", "e"), 8)
 	s.let("b", 6)
