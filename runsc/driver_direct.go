@@ -10,15 +10,14 @@ import (
 	"github.com/troupe-run/troupe/messages"
 )
 
-// launchControl starts the process over the control socket. Its error is
-// errNotConnected where nothing was asked for.
+// launchControl starts the process over the control socket.
 func (p *process) launchControl(ctx context.Context, l messages.Launch) (messages.PIDs, error) {
 	guest, err := p.client.Exec(ctx, p.self.Process, l.Spec, p.streams.childEnds())
 	if happenedUnknown(err) {
 		guest, err = p.findLost(ctx, l, err)
 	}
 	if err != nil {
-		return messages.PIDs{}, p.notStarted(err)
+		return messages.PIDs{}, err
 	}
 	if err := p.streams.CloseAfterStart(); err != nil {
 		return messages.PIDs{}, err
@@ -30,12 +29,8 @@ func (p *process) launchControl(ctx context.Context, l messages.Launch) (message
 
 // notStarted is the error of an exec that the sandbox has not started.
 func (p *process) notStarted(err error) error {
-	if isUnusable(err) {
-		p.init.demote(err)
-	}
-	// A sandbox closes its socket a moment before its process is gone.
-	if errors.Is(err, errNotConnected) || errors.Is(err, ErrReplyLost) {
-		_ = p.init.endsSoon()
+	if p.init.lost(err) {
+		return p.dead(err)
 	}
 	return p.orDead(err)
 }
@@ -88,6 +83,8 @@ func (p *process) awaitGuest() (messages.Exit, bool) {
 			return killed(sandboxGone), true
 		case errors.Is(err, messages.NotFound):
 			return messages.Exit{Status: messages.ExitUnknown, At: time.Now(), Reason: "its exit status is lost: the sandbox has given it to another wait"}, true
+		case errors.Is(err, errNotConnected):
+			return p.awaitByCLI(context.Background())
 		case isUnusable(err):
 			p.init.demote(err)
 			if !p.killGuest() {

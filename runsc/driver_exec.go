@@ -126,8 +126,11 @@ func (p *process) launch(ctx context.Context, l messages.Launch) (messages.PIDs,
 	}
 	if p.client != nil {
 		pids, err := p.launchControl(ctx, l)
-		if !errors.Is(err, errNotConnected) || p.init.driver.options.ExecDriver == ExecControl || p.init.sandbox.isGone() {
-			return pids, err
+		if err == nil {
+			return pids, nil
+		}
+		if !p.init.needsCLI(err) || p.init.driver.options.ExecDriver == ExecControl {
+			return messages.PIDs{}, p.notStarted(err)
 		}
 		// Nothing was done. The command line gets through, or says why it does not.
 		p.client = nil
@@ -146,9 +149,13 @@ func (p *process) begun(host, guest int) messages.PIDs {
 // orDead is err, or that the container is dead where that explains it.
 func (p *process) orDead(err error) error {
 	if p.init.isOver() || !isEnd(err) && p.init.sandbox.isGone() {
-		return &messages.Error{Kind: messages.FailedPrecondition, Op: "start", Process: p.self.Process, Err: errors.Join(messages.Text("its container is dead"), err)}
+		return p.dead(err)
 	}
 	return err
+}
+
+func (p *process) dead(err error) error {
+	return &messages.Error{Kind: messages.FailedPrecondition, Op: "start", Process: p.self.Process, Err: errors.Join(messages.Text("its container is dead"), err)}
 }
 
 // watch tells the exit of the process.

@@ -147,6 +147,9 @@ func TestExecThatHangs(t *testing.T) { eachWay(t, testExecThatHangs) }
 
 func testExecThatHangs(t *testing.T, s *stage) {
 	init := s.run("c", "sleep", "1000")
+	first := s.launch(init, "first", "true")
+	s.exec(first)
+	s.wantExit(first.Process, 0)
 	state, err := s.Client().State(s.context(), "c")
 	if err != nil {
 		t.Fatal(err)
