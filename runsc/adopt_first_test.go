@@ -262,6 +262,17 @@ func (s *stage) let(id string, status int) {
 	}
 }
 
+// awaitFile waits for a file in a container, by runsc alone.
+func (s *stage) awaitFile(id, path string) {
+	s.t.Helper()
+	spec := specs.Process{Args: []string{"sh", "-c", "while [ ! -s " + path + " ]; do sleep 0.05; done"}, Env: []string{"PATH=/bin"}, Cwd: "/"}
+	ctx, cancel := context.WithTimeout(s.context(), 20*time.Second)
+	defer cancel()
+	if code, err := s.Client().Exec(ctx, id, spec, nil); code != 0 || err != nil {
+		s.t.Fatalf("%s of %s is not there: %d, %v", path, id, code, err)
+	}
+}
+
 // letEnd lets a process exit and waits until it is gone.
 func (s *stage) letEnd(id string, guest, status int) {
 	s.t.Helper()

@@ -264,7 +264,7 @@ func (p *process) beginAwait(ctx context.Context, stub *pidfd) func() (messages.
 	case standIn != nil && pidfdInfoKnown():
 		return func() (messages.Exit, bool) { return p.awaitStandIn(standIn) }
 	default:
-		await = p.awaitByCLI
+		await = func() (messages.Exit, bool) { return p.awaitByCLI(context.Background()) }
 	}
 	return func() (messages.Exit, bool) {
 		e, told := await()
@@ -314,7 +314,7 @@ func (p *process) awaitStandIn(stub *guard) (messages.Exit, bool) {
 	if status, known := stub.lastStatus(); known {
 		return messages.Exit{Status: status, At: time.Now()}, true
 	}
-	e, told := p.awaitByCLI()
+	e, told := p.awaitByCLI(context.Background())
 	// runsc itself fails with 128 (runsc/cmd/util/util.go), and what it has logged
 	// went to the program that is dead. Of a process that is gone it may be the
 	// status.
@@ -338,9 +338,9 @@ func (g *guard) lastStatus() (int, bool) {
 }
 
 // awaitByCLI waits for a process in the sandbox by `runsc wait`.
-func (p *process) awaitByCLI() (messages.Exit, bool) {
+func (p *process) awaitByCLI(ctx context.Context) (messages.Exit, bool) {
 	c := p.init
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
 		status int

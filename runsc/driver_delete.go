@@ -33,6 +33,7 @@ func (d *Driver) Delete(ctx context.Context, p messages.Incarnation) error {
 	if err := c.release(ctx); err != nil {
 		return about("delete", p.Process, c.sandboxName(), err)
 	}
+	c.removeLocks()
 	if err := c.rootfs.unmount(ctx); err != nil {
 		return mountError(p.Process, "unmount the root file system of", err, "see who uses it with fuser(1)")
 	}
