@@ -40,10 +40,14 @@ func openBundle(p messages.Process, dir string) (*bundle, error) {
 	fail := func(kind error, why error, hint string) (*bundle, error) {
 		return nil, &messages.Error{Kind: kind, Op: "read the bundle of", Process: p, Err: why, Hint: hint}
 	}
+	failHost := func(err error) (*bundle, error) {
+		hint, kind := kindOfHost(err)
+		return fail(kind, err, hint)
+	}
 	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return fail(messages.NotFound, err, "name the folder that holds config.json")
 	} else if err != nil {
-		return fail(messages.Internal, err, "")
+		return failHost(err)
 	} else if !info.IsDir() {
 		return fail(messages.InvalidArgument, fmt.Errorf("%s is no folder", dir), "name the folder that holds config.json")
 	}
@@ -52,14 +56,14 @@ func openBundle(p messages.Process, dir string) (*bundle, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fail(messages.NotFound, err, "`runsc spec` writes one to start from")
 	} else if err != nil {
-		return fail(messages.Internal, err, "")
+		return failHost(err)
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxConfig {
 		return fail(messages.InvalidArgument, fmt.Errorf("%s is no file of at most %d bytes", path, maxConfig), "`runsc spec` writes one to start from")
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return fail(messages.Internal, err, "")
+		return failHost(err)
 	}
 	b := &bundle{dir: dir, spec: &specs.Spec{}}
 	if err := json.Unmarshal(content, b.spec); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"github.com/troupe-run/troupe/messages"
@@ -160,6 +161,9 @@ func controlError(op string, p messages.Process, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Kind = messages.DeadlineExceeded
 		e.Hint = "the sandbox does not answer: it is paused, overloaded or hung"
+	case errors.Is(err, errNotConnected) && errors.Is(err, syscall.EMFILE), errors.Is(err, errNotConnected) && errors.Is(err, syscall.ENFILE):
+		// That is no fault of the sandbox's.
+		e.Hint, e.Kind = kindOfHost(err)
 	case errors.Is(err, errNotConnected):
 		e.Kind = messages.Unavailable
 		e.Hint = "check that the sandbox lives, or use the command line"

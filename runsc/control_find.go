@@ -168,7 +168,8 @@ func openSocket(root string, s *sandboxRecord) (*os.File, error) {
 
 // recordError dresses an error of a state file.
 func recordError(op string, container messages.ContainerID, err error) error {
-	e := &messages.Error{Kind: messages.Internal, Op: op, Process: messages.Init(container), Err: err}
+	e := &messages.Error{Op: op, Process: messages.Init(container), Err: err}
+	e.Hint, e.Kind = kindOfHost(err)
 	if errors.Is(err, fs.ErrNotExist) {
 		e.Kind = messages.NotFound
 		e.Hint = "check the container's id and runsc's root folder"

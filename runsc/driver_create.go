@@ -202,8 +202,11 @@ func (d *Driver) makeDir(p messages.Process) (string, error) {
 
 // stateError is that of a state folder which can not be written.
 func stateError(op string, p messages.Process, dir string, err error) error {
-	e := &messages.Error{Kind: messages.Internal, Op: op, Process: p, Err: err, Hint: "choose another state folder"}
+	e := &messages.Error{Op: op, Process: p, Err: err}
+	e.Hint, e.Kind = kindOfHost(err)
 	switch {
+	case e.Kind == messages.Internal:
+		e.Hint = "choose another state folder"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		e.Kind, e.Hint = messages.ResourceExhausted, "make room on the disk of "+dir
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTDIR):
@@ -323,7 +326,11 @@ func (c *container) holdSandbox(pidFile string) error {
 	}
 	p, err := claim(pid, sentryName)
 	if err != nil {
-		return &messages.Error{Kind: messages.Unavailable, Op: "find the sandbox of", Process: c.init.Process, Err: err, Hint: "it ended as soon as it was made: see runsc's debug log"}
+		hint, kind := kindOfHost(err)
+		if kind == messages.Internal {
+			kind, hint = messages.Unavailable, "it ended as soon as it was made: see runsc's debug log"
+		}
+		return &messages.Error{Kind: kind, Op: "find the sandbox of", Process: c.init.Process, Err: err, Hint: hint}
 	}
 	c.sandbox = &sandbox{id: sandboxOf(c.create), sentry: watch(p, c.driver.codes), link: newLink(), oom: newOOMCounter(c.cgroup.root, pid)}
 	c.adoptGofer()

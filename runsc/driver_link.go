@@ -78,7 +78,8 @@ func (c *container) control(ctx context.Context) (*controlClient, error) {
 		return client, nil
 	}
 	switch k := messages.KindOf(err); {
-	case k == messages.DeadlineExceeded, k == messages.Canceled:
+	case k == messages.DeadlineExceeded, k == messages.Canceled, k == messages.ResourceExhausted:
+		// That says nothing of the sandbox, and may be over at the next need.
 		return nil, err
 	case k == messages.NotFound, k == messages.FailedPrecondition, c.sandbox.isGone(), errors.Is(err, syscall.ECONNREFUSED) && c.endsSoon():
 		// That is not the socket's fault: the command line says what it is.

@@ -26,7 +26,7 @@ const abandonTimeout = 10 * time.Second
 func (p *process) launchStub(ctx context.Context, l messages.Launch) (messages.PIDs, error) {
 	pidFile, err := newPIDPipe(filepath.Join(p.init.dir, "x"+strconv.FormatUint(p.self.Number, 10)))
 	if err != nil {
-		return messages.PIDs{}, err
+		return messages.PIDs{}, stateError("start", p.self.Process, p.init.driver.options.StateDir, err)
 	}
 	stub, err := p.startStub(l, pidFile.path)
 	if err != nil {

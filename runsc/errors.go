@@ -178,6 +178,24 @@ func about(op string, p messages.Process, s messages.SandboxID, err error) error
 	var in *messages.Error
 	if errors.As(err, &in) && in.Err != nil {
 		out.Err, out.Hint = in.Err, in.Hint
+	} else if out.Kind == messages.Internal {
+		out.Hint, out.Kind = kindOfHost(err)
 	}
 	return out
+}
+
+// kindOfHost is the kind of an error of the kernel's, and what to do about it. It
+// is Internal for one that nobody but us can do anything about.
+func kindOfHost(err error) (hint string, kind error) {
+	switch {
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "raise the limit of open files (ulimit -n), or run fewer at once", messages.ResourceExhausted
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on the disk", messages.ResourceExhausted
+	case errors.Is(err, syscall.ENOMEM):
+		return "run fewer at once: the machine has no memory left", messages.ResourceExhausted
+	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return "check the owner and the mode, and that the file system can be written", messages.FailedPrecondition
+	}
+	return "", messages.Internal
 }
