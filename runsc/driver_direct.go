@@ -84,7 +84,7 @@ func (p *process) awaitGuest() (messages.Exit, bool) {
 		case errors.Is(err, messages.NotFound):
 			return messages.Exit{Status: messages.ExitUnknown, At: time.Now(), Reason: "its exit status is lost: the sandbox has given it to another wait"}, true
 		case errors.Is(err, errNotConnected):
-			return p.awaitByCLI()
+			return p.awaitByCLI(context.Background())
 		case isUnusable(err):
 			p.init.demote(err)
 			if !p.killGuest() {
