@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/troupe-run/troupe/messages"
+	"github.com/troupe-run/troupe/runsc"
 )
 
 const (
@@ -60,6 +61,9 @@ type options struct {
 	ShimCgroup string `toml:"shim_cgroup"`
 	// EnableHibernateServer is of gVisor's shim only.
 	EnableHibernateServer bool `toml:"enable_hibernate_server"`
+	// ExecDriver is how execs are started: "auto", "control" or "cli". It is of
+	// this shim only.
+	ExecDriver string `toml:"exec_driver"`
 	// RunscConfig are runsc's flags.
 	RunscConfig map[string]string `toml:"runsc_config"`
 
@@ -140,6 +144,11 @@ func parseConfig(text, source string) (options, error) {
 	}
 	if _, err := parseLevel(o.LogLevel); err != nil {
 		return options{}, invalidOptions("%s: log_level: %w", source, err)
+	}
+	switch o.ExecDriver {
+	case "", runsc.ExecAuto, runsc.ExecControl, runsc.ExecCLI:
+	default:
+		return options{}, invalidOptions("%s: exec_driver %q is none of auto, control, cli", source, o.ExecDriver)
 	}
 	return o, nil
 }

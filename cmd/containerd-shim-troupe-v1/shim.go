@@ -89,15 +89,16 @@ func (s *shim) runscOptions(o options, spec *bundleSpec) (runsc.Options, savedSt
 		root = defaultRunscRoot
 	}
 	ro := runsc.Options{
-		Path:      o.BinaryName,
-		Root:      filepath.Join(root, s.inv.namespace),
-		PanicLog:  spec.panicLog(),
-		Config:    map[string]string{},
-		StateDir:  stateDir(s.socket),
-		Subreaper: true,
-		UID:       int(o.IoUID),
-		GID:       int(o.IoGID),
-		Logger:    s.log.Logger,
+		Path:       o.BinaryName,
+		Root:       filepath.Join(root, s.inv.namespace),
+		PanicLog:   spec.panicLog(),
+		Config:     map[string]string{},
+		StateDir:   stateDir(s.socket),
+		Subreaper:  true,
+		ExecDriver: o.ExecDriver,
+		UID:        int(o.IoUID),
+		GID:        int(o.IoGID),
+		Logger:     s.log.Logger,
 	}
 	for name, value := range o.RunscConfig {
 		// Flags that the driver has a field for.

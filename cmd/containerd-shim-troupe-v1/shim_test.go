@@ -201,12 +201,12 @@ func TestGroup(t *testing.T) {
 func TestOptions(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "runsc.toml")
-	must(t, os.WriteFile(file, []byte("binary_name = \"/opt/runsc\"\ngrouping = false\nio_uid = 7\ncolour = \"red\"\n[runsc_config]\nplatform = \"kvm\"\n"), 0o600))
+	must(t, os.WriteFile(file, []byte("binary_name = \"/opt/runsc\"\ngrouping = false\nio_uid = 7\ncolour = \"red\"\nexec_driver = \"cli\"\n[runsc_config]\nplatform = \"kvm\"\n"), 0o600))
 	named, err := asAny(&runtimeoptions.Options{TypeUrl: "io.containerd.runsc.v1.options", ConfigPath: file})
 	must(t, err)
 	o, err := readOptions(named)
 	must(t, err)
-	if o.BinaryName != "/opt/runsc" || o.grouped() || o.IoUID != 7 || o.RunscConfig["platform"] != "kvm" {
+	if o.BinaryName != "/opt/runsc" || o.grouped() || o.IoUID != 7 || o.ExecDriver != "cli" || o.RunscConfig["platform"] != "kvm" {
 		t.Errorf("options %+v", o)
 	}
 	if len(o.warnings) != 1 || !strings.Contains(o.warnings[0], `"colour"`) {
@@ -226,6 +226,7 @@ func TestOptions(t *testing.T) {
 	for name, bad := range map[string]*anypb.Any{
 		"a wrong value":  {TypeUrl: runtimeOptionsType, Value: encoded(t, &runtimeoptions.Options{ConfigBody: []byte(`io_uid = "me"`)})},
 		"a wrong level":  {TypeUrl: runtimeOptionsType, Value: encoded(t, &runtimeoptions.Options{ConfigBody: []byte(`log_level = "loud"`)})},
+		"a wrong way":    {TypeUrl: runtimeOptionsType, Value: encoded(t, &runtimeoptions.Options{ConfigBody: []byte(`exec_driver = "magic"`)})},
 		"no such file":   {TypeUrl: runtimeOptionsType, Value: encoded(t, &runtimeoptions.Options{ConfigPath: "/no/such/file"})},
 		"an unknown one": {TypeUrl: "some.Options", Value: []byte("x")},
 	} {

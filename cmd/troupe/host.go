@@ -30,12 +30,15 @@ const shutdownTimeout = 30 * time.Second
 type host struct {
 	runsc    string
 	platform string
-	root     string
-	logLevel logLevel
+	// execDriver is how execs are started, one of runsc.ExecAuto and its like.
+	execDriver string
+	root       string
+	logLevel   logLevel
 }
 
 func (h *host) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&h.runsc, "runsc", "", "path of runsc (default: $"+runscEnv+", bin/runsc or runsc next to this program, PATH)")
+	f.StringVar(&h.execDriver, "exec-driver", runsc.ExecAuto, "how execs are started: auto, control (the sandbox's socket) or cli (runsc exec)")
 	f.StringVar(&h.platform, "platform", "systrap", "how gVisor runs code: systrap, kvm or ptrace")
 	f.StringVar(&h.root, "root", "", "folder for runsc's state (default: a new one, removed at the end)")
 	f.Var(&h.logLevel, "log-level", "what to log on stderr: debug, info, warn, error or off")
@@ -119,9 +122,10 @@ func (h *host) open(network bundle.Network, log *slog.Logger) (*session, error) 
 	}
 	s := &session{}
 	o := runsc.Options{
-		Path:     path,
-		Platform: h.platform,
-		Network:  string(network),
+		Path:       path,
+		Platform:   h.platform,
+		Network:    string(network),
+		ExecDriver: h.execDriver,
 		// The sandboxes of this program are its own, so it can wait for them.
 		Subreaper: true,
 		Logger:    log,
