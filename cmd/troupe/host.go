@@ -157,13 +157,16 @@ func (h *host) open(network bundle.Network, log *slog.Logger) (*session, error) 
 	return s, nil
 }
 
+// baseDir has the private folders, and is where a driver keeps its state unless it
+// is told otherwise.
+const baseDir = "/run/troupe"
+
 // privateDir is a new folder with the number of this process in its name, so
 // that what a kill left behind can be told. It is short: the paths of runsc's sockets in it have at most 107
 // characters (unix(7)).
 func privateDir() (string, error) {
-	const base = "/run/troupe"
-	if err := os.MkdirAll(base, 0o711); err == nil {
-		if dir, err := os.MkdirTemp(base, fmt.Sprintf("cli-%d-", os.Getpid())); err == nil {
+	if err := os.MkdirAll(baseDir, 0o711); err == nil {
+		if dir, err := os.MkdirTemp(baseDir, fmt.Sprintf("cli-%d-", os.Getpid())); err == nil {
 			return dir, nil
 		}
 	}

@@ -76,6 +76,6 @@ script that can not be read. "troupe run" gives the exit code of its command.`,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	h.addFlags(root.PersistentFlags())
-	root.AddCommand(newRun(h), newPlay(h), newDoctor(h), newVersion(h), newLoad(h))
+	root.AddCommand(newRun(h), newPlay(h), newDoctor(h), newAdopt(h), newVersion(h), newLoad(h))
 	return root
 }
