@@ -41,7 +41,7 @@ type execHeir struct {
 	gone bool
 }
 
-// adoption is what a container of ours has of one that was left.
+// adoption is what a container has that was adopted.
 type adoption struct {
 	// started is that of the survivor, and told that its Start has come; this one
 	// is guarded by the driver's lock.

@@ -21,6 +21,28 @@
 // A container in a sandbox that has others (a pod) does not end with a process
 // of the host; there the sandbox is asked, over its control socket or by `runsc wait`.
 //
+// # Records
+//
+// What is made is written down in [Options.StateDir], without the environments of
+// processes: a folder for each container with a small file for it and for each of
+// its execs, from before a process is told to be there until its Delete. A process
+// that can not be written down is not kept. The folder is locked for as long as
+// its program lives. When that is killed, a driver of a later one finds all of it
+// by [Driver.Survivors] and takes charge of it, with these limits:
+//
+//   - The status of an exec that ends while nobody is there is lost, since the
+//     sandbox tells it once, to the wait that died with the program. It is told
+//     as unknown, with the reason. That of an init is known where its zombie is
+//     still there, or its sandbox lives.
+//   - Pipes and terminals had their other end in the program: a process sees the
+//     end of its input and an error when it writes; the terminal of one that was
+//     started by the command line is hung up (SIGHUP), others get no signal.
+//     FIFOs and files that a process has itself go on.
+//   - A container that is paused is resumed, since the protocol has no way to tell
+//     of it.
+//   - An exec whose start was not answered yet is not known. It ends with its
+//     container.
+//
 // # Children
 //
 // Only processes that were started here are waited for. Nothing here calls

@@ -50,9 +50,11 @@ type Options struct {
 	// as long as their process.
 	CallTimeout time.Duration
 
-	// StateDir is where the driver keeps pid files and sockets, absolute and at
-	// most 64 bytes long (a socket's path has 108, unix(7)). It is made if need
-	// be and may be shared by several drivers. Empty: /run/troupe if /run is
+	// StateDir is where the driver keeps its records, pid files and sockets,
+	// absolute and at most 64 bytes long (a socket's path has 108, unix(7)). It is
+	// made if need be and may be shared by several drivers. A folder in memory
+	// (tmpfs) makes an exec cheaper, and one that does not outlive the machine's
+	// boot is enough. Empty: /run/troupe if /run is
 	// there, else "troupe" in the folder for temporary files.
 	StateDir string
 	// Subreaper makes this process the parent of its orphans

@@ -326,8 +326,8 @@ func (c *container) memoErrorOf(p messages.Process, err error) error {
 	return stateError("write the record of", p, c.driver.options.StateDir, err)
 }
 
-// isIn tells whether a process of the host lives, or is a zombie, and is the one
-// that was meant. It is held then.
+// hold opens the process, if it is there and is the one that was meant. A zombie
+// is.
 func (h hostProcess) hold() (*pidfd, error) {
 	if h.PID <= 0 || h.Born == 0 {
 		return nil, errors.New("no process was written down")
