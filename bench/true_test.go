@@ -51,7 +51,7 @@ func newSandbox(b *testing.B, way string) (*actors.Runtime, runsc.Options) {
 	root := b.TempDir()
 	// runsc leaves a mount in its root for the next sandbox without a network.
 	b.Cleanup(func() { _ = unix.Unmount(filepath.Join(root, "null-netns"), unix.MNT_DETACH) })
-	options := runsc.Options{Path: path, Root: root, StateDir: b.TempDir(), Platform: "systrap", Network: "none", ExecDriver: way}
+	options := runsc.Options{Path: path, Root: root, StateDir: stateDir(b), Platform: "systrap", Network: "none", ExecDriver: way}
 	driver, err := runsc.New(options)
 	check(b, err)
 	rt, err := actors.New(actors.Options{Driver: driver})
@@ -63,6 +63,19 @@ func newSandbox(b *testing.B, way string) (*actors.Runtime, runsc.Options) {
 	check(b, err)
 	start(b, rt, messages.Init("demo"))
 	return rt, options
+}
+
+// stateDir is on the file system of the driver's own default, which is memory.
+func stateDir(b *testing.B) string {
+	b.Helper()
+	dir := "/run"
+	if _, err := os.Stat(dir); err != nil {
+		dir = os.TempDir()
+	}
+	dir, err := os.MkdirTemp(dir, "bench")
+	check(b, err)
+	b.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func runAlone(b *testing.B, o runsc.Options) {
