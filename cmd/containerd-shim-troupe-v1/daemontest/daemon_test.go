@@ -46,7 +46,7 @@ state = "{{.Dir}}/state"
 [plugins.'io.containerd.server.v1.grpc']
 address = "{{.Address}}"
 [plugins.'io.containerd.server.v1.ttrpc']
-address = "{{.Address}}.ttrpc"
+address = "{{.TTRPC}}"
 [plugins.'io.containerd.shim.v1.manager']
 socket_dir = "{{.Dir}}/s"
 [plugins.'io.containerd.internal.v1.opt']
@@ -91,7 +91,7 @@ state = "{{.Dir}}/state"
 [grpc]
 address = "{{.Address}}"
 [ttrpc]
-address = "{{.Address}}.ttrpc"
+address = "{{.TTRPC}}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{{.Dir}}/opt"
 [plugins."io.containerd.nri.v1.nri"]
@@ -130,11 +130,13 @@ const cniConfig = `{"cniVersion":"0.4.0","name":"troupe","plugins":[{"type":"bri
 // daemon is one running containerd with folders of its own.
 type daemon struct {
 	flavour
-	Dir, Address, Runsc, Network string
+	Dir, Address, TTRPC, Runsc, Network string
 
 	bin string // the project's bin/
-	cmd *exec.Cmd
-	log *os.File
+	// weak: without CAP_SYS_RESOURCE, as root may be.
+	weak bool
+	cmd  *exec.Cmd
+	log  *os.File
 }
 
 // eachDaemon runs test under every containerd.
@@ -163,7 +165,7 @@ func startDaemon(t testing.TB, f flavour) *daemon {
 	dir, err := os.MkdirTemp("/tmp", "td")
 	must(t, err)
 	d := &daemon{
-		flavour: f, Dir: dir, Address: filepath.Join(dir, "c.sock"), Runsc: runsc, Network: "sandbox", bin: bin,
+		flavour: f, Dir: dir, Address: filepath.Join(dir, "c.sock"), TTRPC: filepath.Join(dir, "c.sock.ttrpc"), Runsc: runsc, Network: "sandbox", bin: bin,
 	}
 	t.Cleanup(func() {
 		d.stop(t)
@@ -180,7 +182,7 @@ func startDaemon(t testing.TB, f flavour) *daemon {
 		}
 		must(t, os.RemoveAll(dir))
 	})
-	d.writeTemplate(t, "config.toml", f.config)
+	d.configure(t)
 	d.writeTemplate(t, "runsc.toml", template.Must(template.New("").Parse(runscConfig)))
 	must(t, os.MkdirAll(filepath.Join(dir, "cni"), 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, "cni", "10-bridge.conflist"), []byte(cniConfig), 0o644))
@@ -196,6 +198,9 @@ func startDaemon(t testing.TB, f flavour) *daemon {
 	return d
 }
 
+// configure writes the daemon's configuration.
+func (d *daemon) configure(t testing.TB) { d.writeTemplate(t, "config.toml", d.config) }
+
 func (d *daemon) writeTemplate(t testing.TB, name string, tmpl *template.Template) {
 	t.Helper()
 	var b bytes.Buffer
@@ -207,7 +212,12 @@ func (d *daemon) writeTemplate(t testing.TB, name string, tmpl *template.Templat
 func (d *daemon) start(t testing.TB) {
 	t.Helper()
 	d.cmd = exec.Command(filepath.Join(d.bin, d.folder, "containerd"), "--config", filepath.Join(d.Dir, "config.toml"), "--log-level", "debug")
-	d.cmd.Env = append(os.Environ(), "PATH="+strings.Join([]string{d.bin, filepath.Join(d.bin, d.folder), filepath.Join(d.bin, "rivals"), os.Getenv("PATH")}, ":"))
+	d.cmd.Env = os.Environ()
+	if d.weak {
+		d.cmd = exec.Command("/proc/self/exe", d.cmd.Args...)
+		d.cmd.Env = append(os.Environ(), stage+"="+stageWeak)
+	}
+	d.cmd.Env = append(d.cmd.Env, "PATH="+strings.Join([]string{d.bin, filepath.Join(d.bin, d.folder), filepath.Join(d.bin, "rivals"), os.Getenv("PATH")}, ":"))
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	// A process group of its own, as systemd would give it.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -12,8 +12,6 @@ require (
 	golang.org/x/sys v0.49.0
 	google.golang.org/grpc v1.83.2
 	k8s.io/cri-api v0.37.0
-	google.golang.org/grpc v1.83.2
-	k8s.io/cri-api v0.37.0
 )
 
 require (

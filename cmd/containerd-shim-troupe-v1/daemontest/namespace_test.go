@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -15,6 +16,19 @@ import (
 
 // stage says which of three processes this one is.
 const stage = "TROUPE_DAEMONTEST_STAGE"
+
+// stageWeak is a process that runs another program without CAP_SYS_RESOURCE.
+const stageWeak = "weak"
+
+// weaken becomes the program in args. What is not in the bounding set not even
+// root gets by execve(2) (capabilities(7)).
+func weaken(args []string) error {
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_RESOURCE, 0, 0, 0); err != nil {
+		return err
+	}
+	return unix.Exec(args[0], args, os.Environ())
+}
 
 // TestMain runs the tests in namespaces: the first process starts the second
 // in new ones; the second, pid 1 there, starts the third, which tests, and
@@ -37,6 +51,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(rerun("test", &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, reapUntil))
+	case stageWeak:
+		fmt.Fprintln(os.Stderr, "run a program without CAP_SYS_RESOURCE:", weaken(os.Args[1:]))
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }

@@ -3,6 +3,7 @@ package daemontest
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,57 +16,95 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TestRestart stops containerd while a container and an exec run, lets the exec
-// end meanwhile, and starts it again.
+// awayVar is how long containerd is away in TestRestart, in Go's form of a
+// duration ("65s"); not set, it is awayShort.
+const (
+	awayVar   = "TROUPE_CONTAINERD_AWAY"
+	awayShort = 20 * time.Second
+)
+
+// TestRestart stops containerd while containers and execs run, lets some of them
+// end meanwhile, one each second, and starts it again: what ran runs on, and
+// every exit arrives, in order (the shim's queue outlives containerd's absence).
+//
+//	TROUPE_CONTAINERD_AWAY=65s go test -run TestRestart .
 func TestRestart(t *testing.T) {
-	eachDaemon(t, func(t *testing.T, d *daemon) {
-		ctx, c := d.client(t)
-		_, task, _ := sleeper(t, ctx, c, "stays")
-		ended := newFIFOContainer(t, ctx, c, "ends", "/bin/sh", "-c", "while [ ! -e /tmp/end ]; do sleep 0.05; done; exit 9")
-		p, err := task.Exec(ctx, "stays-too", &specs.Process{Args: []string{"/bin/sleep", "100000"}, Cwd: "/"}, cio.NullIO)
+	away := awayShort
+	if v := os.Getenv(awayVar); v != "" {
+		var err error
+		away, err = time.ParseDuration(v)
+		must(t, err)
+	}
+	for _, f := range flavours {
+		// Both at once: it is a test that waits.
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			testRestart(t, startDaemon(t, f), away)
+		})
+	}
+}
+
+func testRestart(t *testing.T, d *daemon, away time.Duration) {
+	ctx, c := d.client(t)
+	// Without a configuration of its own runsc's folder is one for both daemons.
+	id := "stays-" + d.name
+	_, task, _ := sleeper(t, ctx, c, id)
+	ended := newFIFOContainer(t, ctx, c, "ends-"+d.name, "/bin/sh", "-c", fmt.Sprintf("sleep %f; exit 9", away.Seconds()/2))
+	p, err := task.Exec(ctx, "stays-too", &specs.Process{Args: []string{"/bin/sleep", "100000"}, Cwd: "/"}, cio.NullIO)
+	must(t, err)
+	must(t, p.Start(ctx))
+	var want []string
+	for i := 1; i < int(away.Seconds())-1; i++ {
+		exec := fmt.Sprintf("second%d", i)
+		p, err := task.Exec(ctx, exec, &specs.Process{Args: []string{"/bin/sh", "-c", fmt.Sprintf("sleep %d.5; exit %d", i, i)}, Cwd: "/", Env: []string{"PATH=/bin"}}, cio.NullIO)
 		must(t, err)
 		must(t, p.Start(ctx))
-		// It ends by itself while containerd is away.
-		_, err = ended.Exec(ctx, "end", &specs.Process{Args: []string{"/bin/sh", "-c", "(sleep 2; touch /tmp/end) &"}, Cwd: "/", Env: []string{"PATH=/bin"}}, cio.NullIO)
-		must(t, err)
-		end, err := ended.LoadProcess(ctx, "end", nil)
-		must(t, err)
-		must(t, end.Start(ctx))
+		want = append(want, fmt.Sprintf("exit %s/%s %d", id, exec, i))
+	}
 
-		d.stop(t)
-		time.Sleep(4 * time.Second) // the time that containerd is away
-		d.start(t)
+	d.stop(t)
+	time.Sleep(away) // the time that containerd is away
+	// The shims know the socket for events by its path. The new daemon has
+	// another, until somebody listens to its events.
+	old := d.TTRPC
+	d.TTRPC += "2"
+	d.configure(t)
+	d.start(t)
 
-		// The first client's connection is of the containerd that is gone.
-		ctx, c = d.client(t)
-		container, err := c.LoadContainer(ctx, "stays")
-		must(t, err)
-		again, err := container.Task(ctx, nil)
-		must(t, err)
-		if s, err := again.Status(ctx); err != nil || s.Status != client.Running {
-			t.Errorf("status %v, error %v", s.Status, err)
-		}
-		if code, out := execute(t, ctx, again, "new", "/bin/echo", "still here"); code != 0 || out.out.String() != "still here\n" {
-			t.Errorf("an exec after the restart: code %d, %q", code, out.out.String())
-		}
-		old, err := again.LoadProcess(ctx, "stays-too", nil)
-		must(t, err)
-		exits, err := old.Wait(ctx)
-		must(t, err)
-		must(t, old.Kill(ctx, syscall.SIGTERM))
-		if code := exit(t, ctx, old, exits); code != 143 {
-			t.Errorf("the exec from before exited with %d", code)
-		}
-		container, err = c.LoadContainer(ctx, "ends")
-		must(t, err)
-		gone, err := container.Task(ctx, nil)
-		must(t, err)
-		exits, err = gone.Wait(ctx)
-		must(t, err)
-		if code := exit(t, ctx, gone, exits); code != 9 {
-			t.Errorf("what ended meanwhile exited with %d", code)
-		}
-	})
+	// The first client's connection is of the containerd that is gone.
+	ctx, c = d.client(t)
+	seen := record(t, ctx, c)
+	must(t, os.RemoveAll(old))
+	must(t, os.Symlink(d.TTRPC, old))
+	seen.expect(t, id+"/second", want)
+
+	container, err := c.LoadContainer(ctx, id)
+	must(t, err)
+	again, err := container.Task(ctx, nil)
+	must(t, err)
+	if s, err := again.Status(ctx); err != nil || s.Status != client.Running {
+		t.Errorf("status %v, error %v", s.Status, err)
+	}
+	if code, out := execute(t, ctx, again, "new", "/bin/echo", "still here"); code != 0 || out.out.String() != "still here\n" {
+		t.Errorf("an exec after the restart: code %d, %q", code, out.out.String())
+	}
+	stays, err := again.LoadProcess(ctx, "stays-too", nil)
+	must(t, err)
+	exits, err := stays.Wait(ctx)
+	must(t, err)
+	must(t, stays.Kill(ctx, syscall.SIGTERM))
+	if code := exit(t, ctx, stays, exits); code != 143 {
+		t.Errorf("the exec from before exited with %d", code)
+	}
+	container, err = c.LoadContainer(ctx, ended.ID())
+	must(t, err)
+	gone, err := container.Task(ctx, nil)
+	must(t, err)
+	exits, err = gone.Wait(ctx)
+	must(t, err)
+	if code := exit(t, ctx, gone, exits); code != 9 {
+		t.Errorf("what ended meanwhile exited with %d", code)
+	}
 }
 
 func newFIFOContainer(t *testing.T, ctx context.Context, c *client.Client, id string, args ...string) client.Task {
