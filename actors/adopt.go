@@ -24,10 +24,7 @@ func (rt *Runtime) Adopt(ctx context.Context) ([]messages.Survivor, error) {
 		}
 	}
 	survivors, err := driver.Survivors(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var failed []error
+	failed := []error{err} // what could not be read; Join leaves out nil
 	taken := make([]messages.Survivor, 0, len(survivors))
 	for _, s := range survivors {
 		if err := rt.adopt(ctx, s); err != nil {
