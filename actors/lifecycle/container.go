@@ -177,18 +177,20 @@ func (c *Container) delegate(in Input, out *[]Effect) {
 }
 
 // close begins the end of the container: its init is gone. Execs that live are
-// ended, and told, before the init's exit is.
+// ended, and told, before the init's exit is; those that were not started never
+// will be.
 func (c *Container) close(out *[]Effect) {
 	c.Phase = Closing
 	c.replay(out)
-	if c.drained(out) {
-		return
-	}
 	doom := Doom{Reason: fmt.Sprintf("the init of container %s has exited", c.Init.ID.Container)}
 	for _, e := range c.inOrder() {
-		if e.live() {
+		// One that was not started has those who wait for it.
+		if e.stage != ended {
 			*out = append(*out, Forward{To: string(e.id.Exec), In: doom})
 		}
+	}
+	if c.drained(out) {
+		return
 	}
 	*out = append(*out, SetDrainTimer{})
 }

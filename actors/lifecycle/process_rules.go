@@ -151,6 +151,12 @@ func (p *Process) breakDown(err error, out *[]Effect) {
 	if p.IsInit() {
 		return
 	}
+	p.answerInVain(err, out)
+}
+
+// answerInVain answers those who wait for the exit of an exec that will never
+// run (containerd#11483).
+func (p *Process) answerInVain(err error, out *[]Effect) {
 	for _, w := range p.waiters {
 		fail(w, p.willNotRun(err), out)
 	}
@@ -285,7 +291,14 @@ func (p *Process) onState(in Input, out *[]Effect) {
 	}, out)
 }
 
-func (p *Process) onWait(in Input, out *[]Effect) { p.wait(in.(Command), out) }
+func (p *Process) onWait(in Input, out *[]Effect) {
+	c := in.(Command)
+	if p.Phase == Created && p.doom != "" && !p.IsInit() {
+		fail(c.Asker, p.willNotRun(messages.Text(p.doom)), out)
+		return
+	}
+	p.wait(c, out)
+}
 
 func (p *Process) onWaitBroken(in Input, out *[]Effect) {
 	c := in.(Command)
@@ -451,7 +464,9 @@ func (p *Process) onDoomCreated(in Input, out *[]Effect) {
 	p.doom = in.(Doom).Reason
 	if p.IsInit() {
 		p.force(out)
+		return
 	}
+	p.answerInVain(messages.Text(p.doom), out)
 }
 
 func (p *Process) onDoomStarting(in Input, out *[]Effect) {
