@@ -159,14 +159,14 @@ func (f *adoptFlags) adoptAt(ctx context.Context, p place, o runsc.Options, out 
 	if !f.wait && !f.kill || len(all) == 0 {
 		return errors.Join(err, driver.Close())
 	}
-	rt, startErr := actors.New(actors.Options{Driver: inherited{driver, all}, Logger: o.Logger})
+	rt, startErr := actors.New(actors.Options{Driver: driver, Logger: o.Logger})
 	if startErr != nil {
 		return errors.Join(err, startErr, driver.Close())
 	}
 	// Each is created, added, started and gone, and nobody reads before all are taken.
 	events := rt.Subscribe(8 * len(all))
 	taken, adoptErr := rt.Adopt(ctx)
-	failed := []error{err, adoptErr}
+	failed := []error{adoptErr} // what could not be read is in it again
 	if f.wait && !awaitAll(ctx, events, taken, out) {
 		// Shutdown would kill what lives. It goes on when this program has ended.
 		return errors.Join(append(failed, errors.New("the waiting was ended by a signal; what lives is left alone"), driver.Close())...)
@@ -251,16 +251,6 @@ func describe(s messages.Survivor) string {
 	}
 	return fmt.Sprintf("%s %s: %s", s.Process, state, strings.Join(about, ", "))
 }
-
-// inherited is a driver whose survivors are known: those that could be read are
-// adopted, whatever became of the others.
-type inherited struct {
-	*runsc.Driver
-	all []messages.Survivor
-}
-
-// Survivors gives what was found.
-func (i inherited) Survivors(context.Context) ([]messages.Survivor, error) { return i.all, nil }
 
 // remove removes what a command of this program has made for itself, when all
 // that was in it is deleted.
