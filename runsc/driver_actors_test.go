@@ -135,9 +135,7 @@ func TestASandboxThatHangsIsKilled(t *testing.T) {
 	x := p.add("c", "live", "sleep", "1000")
 	ask(p, messages.Start{Process: x})
 	hung := p.add("c", "hung", "sleep", "1000")
-	if err := unix.Kill(p.sentry("c"), unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	hang(t, p.sentry("c"))
 	started := make(chan error, 1)
 	go func() {
 		_, err := actors.Ask(p.context(), p.rt, messages.Start{Process: hung})

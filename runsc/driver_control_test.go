@@ -138,9 +138,7 @@ func TestASandboxThatHangsAtFirst(t *testing.T) {
 	s, _ := logged(t)
 	init := s.run("c", "sleep", "1000")
 	pid := s.sentry("c")
-	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	hang(t, pid)
 	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
 	_, err := s.Exec(short, s.launch(init, "e", "true"))
@@ -371,9 +369,7 @@ func TestASandboxThatHangs(t *testing.T) {
 	init := s.run("c", "sleep", "1000")
 	live := s.launch(init, "live", "sleep", "1000")
 	s.exec(live)
-	if err := unix.Kill(s.sentry("c"), unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	hang(t, s.sentry("c"))
 	for name, call := range map[string]func(context.Context) error{
 		"c/e": func(ctx context.Context) error {
 			_, err := s.Exec(ctx, s.launch(init, "e", "sleep", "1000"))

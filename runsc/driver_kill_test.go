@@ -114,9 +114,7 @@ func testDeleteOfASandboxThatHangs(t *testing.T, s *stage) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(state.Pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	hang(t, state.Pid)
 	// A call ends with its context and kills nothing that it need not.
 	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
@@ -154,9 +152,7 @@ func testExecThatHangs(t *testing.T, s *stage) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(state.Pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	hang(t, state.Pid)
 	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
 	l := s.launch(init, "e", "sleep", "1000")

@@ -23,7 +23,7 @@ func TestSentryHangsUnderLoad(t *testing.T) {
 		here, there := c.load("hung"), c.load("other")
 		here.await(4)
 
-		c.strike(hung.PIDs.Host, unix.SIGSTOP)
+		hang(t, hung.PIDs.Host)
 		// The load is stuck in the sandbox now, or will be.
 		for _, id := range []messages.ContainerID{"hung", "other"} {
 			state, err := try(c, atOnce, messages.State{Process: messages.Init(id)})
