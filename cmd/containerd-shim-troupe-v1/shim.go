@@ -40,10 +40,18 @@ type shim struct {
 	stopped  chan struct{}
 }
 
-// ask sends a command to the actors. Before the first container there are none,
-// and nothing that could be found.
+// ask sends a command to the actors. Before the first container and after the
+// last there are none, and nothing that could be found.
 func ask[R messages.Reply](ctx context.Context, s *shim, cmd messages.Command[R]) (R, error) {
 	rt := s.actors()
+	select {
+	case <-s.stopped:
+		// The shim only waits for its clients to leave. It has ended because it
+		// had no container, and containerd goes on after NotFound where any
+		// other error would stop it.
+		rt = nil
+	default:
+	}
 	if rt == nil {
 		var none R
 		return none, &messages.Error{Kind: messages.NotFound, Op: cmd.Verb(), Process: cmd.Target(), Err: errors.New("there is no such container")}

@@ -359,8 +359,8 @@ func (s *shim) shutdown(ctx context.Context, now bool) error {
 	case err == nil:
 	case errors.Is(err, messages.FailedPrecondition):
 		return nil
-	case s.actors() == nil:
-		// There has never been a container.
+	case errors.Is(err, messages.NotFound):
+		// There has never been a container, or the shim has been told before.
 	default:
 		return err
 	}
