@@ -10,7 +10,7 @@ import (
 
 // checkOrders checks the orders that hold for every stream of events, one after
 // the other, and that at its end every started process has had its exit. Where
-// actors were lost, nobody tells the deletion of what they stood for.
+// the actor of a container was lost, nobody tells the deletion of its execs.
 func checkOrders(t *testing.T, events []messages.Event, lost bool) {
 	t.Helper()
 	s := stream{}
@@ -40,14 +40,15 @@ func describe(e messages.Event) string {
 	return fmt.Sprintf("%T %s", e, e.Subject())
 }
 
-// lostReason is that of the exit which a parent tells for an actor that is lost.
-const lostReason = "its actor failed twice"
-
 // stream is what the events so far have told of each process that is not
 // deleted.
 type stream map[messages.Process]life
 
-type life struct{ started, exited bool }
+// lost: its parent told its exit, and nobody tells the deletion of its execs.
+type life struct{ started, exited, lost bool }
+
+// lostReason is that of the exit which a parent tells for an actor that is lost.
+const lostReason = "its actor failed twice"
 
 // take takes the next event and says what is wrong with it.
 func (s stream) take(e messages.Event) string {
@@ -93,12 +94,7 @@ func (s stream) take(e messages.Event) string {
 		case e.Exit.At.IsZero():
 			return "the exit has no time"
 		}
-		l.exited = true
-		if e.Exit.Reason == lostReason {
-			// It has no ProcessDeleted: nothing is left that could be deleted.
-			maps.DeleteFunc(s, func(q messages.Process, _ life) bool { return q == p || p.IsInit() && q.Container == p.Container })
-			return ""
-		}
+		l.exited, l.lost = true, e.Exit.Reason == lostReason
 	case messages.ContainerOOM:
 		if !known || l.exited {
 			return "out of memory after the exit that it explains"
@@ -114,9 +110,13 @@ func (s stream) take(e messages.Event) string {
 		}
 		if p.IsInit() {
 			for q := range s {
-				if q.Container == p.Container && !q.IsInit() {
+				if q.Container != p.Container || q.IsInit() {
+					continue
+				}
+				if !l.lost {
 					return "its exec is not deleted: " + q.String()
 				}
+				delete(s, q)
 			}
 		}
 		delete(s, p)
@@ -128,20 +128,16 @@ func (s stream) take(e messages.Event) string {
 	return ""
 }
 
-// forgive forgets those that must have been released before e, if they do not
-// run: their actor was lost.
+// forgive forgets the execs that must have been released before the deletion e of
+// their container, if they do not run: the container's actor was lost.
 func (s stream) forgive(e messages.Event) {
-	p := e.Subject()
-	released := func(q messages.Process, l life) bool {
-		switch e.(type) {
-		case messages.ContainerCreated, messages.ExecAdded:
-			return (q == p || p.IsInit() && q.Container == p.Container) && l.started == l.exited
-		case messages.ProcessDeleted:
-			return q != p && p.IsInit() && q.Container == p.Container && l.started == l.exited
-		}
-		return false
+	d, ok := e.(messages.ProcessDeleted)
+	if !ok || !d.Process.IsInit() {
+		return
 	}
-	maps.DeleteFunc(s, released)
+	maps.DeleteFunc(s, func(q messages.Process, l life) bool {
+		return q.Container == d.Process.Container && !q.IsInit() && l.started == l.exited
+	})
 }
 
 // liveExec names an exec of a container that was started and has not exited.

@@ -39,6 +39,7 @@ type child struct {
 	id    messages.Incarnation
 	stage stage
 	pids  messages.PIDs
+	exit  *messages.Exit // as it was told
 }
 
 type stage uint8

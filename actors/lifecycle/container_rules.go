@@ -451,10 +451,12 @@ func (c *Container) quiet(out *[]Effect) {
 }
 
 func (c *Container) onExited(in Input, out *[]Effect) {
-	e, ok := c.known(in.(Exited).Process)
+	told := in.(Exited)
+	e, ok := c.known(told.Process)
 	if !ok {
 		return
 	}
+	e.exit = told.Exit
 	c.turn(e, ended)
 	c.drained(out)
 }
@@ -498,19 +500,21 @@ func (c *Container) onLost(in Input, out *[]Effect) {
 		// One that has ended may still hold its streams.
 		*out = append(*out, Discard{Target: e.id})
 	}
-	if e.stage == running {
-		*out = append(*out, Publish{Event: lostExit(e.id, e.pids, l)})
-	}
+	*out = append(*out, standIn(e.id, e.pids, e.exit, e.stage == running, l)...)
 	*out = append(*out, Retire{Child: string(e.id.Exec)})
 	c.free(e)
 	c.missing(out)
 }
 
-// lostExit is the exit that a parent tells for a child that can not.
-func lostExit(id messages.Incarnation, pids messages.PIDs, l Lost) messages.ProcessExited {
-	return messages.ProcessExited{Process: id.Process, PIDs: pids, Exit: messages.Exit{
-		Status: messages.ExitUnknown, At: l.At, Reason: "its actor failed twice",
-	}}
+// standIn tells what a child can not: the exit that it owes, if it does, and
+// that it is released. told is an exit that was told before.
+func standIn(id messages.Incarnation, pids messages.PIDs, told *messages.Exit, owed bool, l Lost) []Effect {
+	var out []Effect
+	if owed {
+		told = &messages.Exit{Status: messages.ExitUnknown, At: l.At, Reason: "its actor failed twice"}
+		out = append(out, Publish{Event: messages.ProcessExited{Process: id.Process, PIDs: pids, Exit: *told}})
+	}
+	return append(out, Publish{Event: messages.ProcessDeleted{Process: id.Process, PIDs: pids, Exit: told}})
 }
 
 func (c *Container) onUnresponsive(in Input, out *[]Effect) { *out = append(*out, in.(Unresponsive)) }

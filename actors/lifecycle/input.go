@@ -106,7 +106,10 @@ type (
 	// Gone tells that an init's exit is known, and is told after Drained.
 	Gone struct{ Process messages.Incarnation }
 	// Exited tells that a process's exit has been published.
-	Exited struct{ Process messages.Incarnation }
+	Exited struct {
+		Process messages.Incarnation
+		Exit    *messages.Exit
+	}
 	// Deleted tells that a process is released. Its id becomes free with this
 	// notice, so the replies that say so go out after it.
 	Deleted struct {

@@ -444,7 +444,7 @@ func (p *Process) onDrained(_ Input, out *[]Effect) { p.tell(out) }
 func (p *Process) tell(out *[]Effect) {
 	p.Phase, p.Exit, p.held = Stopped, p.held, nil
 	*out = append(*out, Publish{Event: messages.ProcessExited{Process: p.ID.Process, PIDs: p.PIDs, Exit: *p.Exit}},
-		Exited{Process: p.ID})
+		Exited{Process: p.ID, Exit: p.Exit})
 	for _, w := range p.waiters {
 		reply(w, messages.Exited{Process: p.ID.Process, Exit: *p.Exit}, out)
 	}

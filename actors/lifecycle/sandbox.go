@@ -27,6 +27,7 @@ type resident struct {
 	id messages.Incarnation
 	// made: its creation was told, so an exit is owed.
 	made, exited bool
+	exit         *messages.Exit // as it was told
 }
 
 // NewSandbox is a sandbox without containers.
@@ -220,11 +221,12 @@ func (s *Sandbox) onMade(in Input, out *[]Effect) {
 }
 
 func (s *Sandbox) onExited(in Input, out *[]Effect) {
-	r, ok := s.known(in.(Exited).Process)
+	told := in.(Exited)
+	r, ok := s.known(told.Process)
 	if !ok {
 		return
 	}
-	r.exited = true
+	r.exited, r.exit = true, told.Exit
 	s.containers[r.id.Container] = r
 	if r.id == s.root {
 		s.Phase = Over
@@ -263,8 +265,8 @@ func (s *Sandbox) onLost(in Input, out *[]Effect) {
 		return
 	}
 	*out = append(*out, Discard{Target: r.id})
-	if r.made && !r.exited {
-		*out = append(*out, Publish{Event: lostExit(r.id, messages.PIDs{}, l)})
+	if r.made {
+		*out = append(*out, standIn(r.id, messages.PIDs{}, r.exit, !r.exited, l)...)
 	}
 	if r.id == s.root && s.Phase == Alive {
 		s.Phase = Over
