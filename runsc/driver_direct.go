@@ -19,9 +19,8 @@ func (p *process) launchControl(ctx context.Context, l messages.Launch) (message
 	if err != nil {
 		return messages.PIDs{}, err
 	}
-	if err := p.streams.CloseAfterStart(); err != nil {
-		return messages.PIDs{}, err
-	}
+	// A process that lives is not lost for an end that does not close.
+	_ = p.streams.CloseAfterStart()
 	pids := p.begun(p.init.sandbox.sentry.pidfd.pid, guest)
 	p.streams.started(guest)
 	return pids, nil

@@ -253,3 +253,25 @@ func testATerminalThroughFIFOs(t *testing.T, s *stage) {
 		t.Errorf("there is more: %q", got)
 	}
 }
+
+// A checkpoint that leaves its container running loses no exec of it.
+func TestExecsOutliveACheckpoint(t *testing.T) { eachWay(t, testExecsOutliveACheckpoint) }
+
+func testExecsOutliveACheckpoint(t *testing.T, s *stage) {
+	init := s.run("c", "sleep", "1000")
+	l := s.launch(init, "e", "sleep", "1000")
+	s.exec(l)
+	if err := s.Checkpoint(s.context(), init, messages.Checkpoint{Container: "c", ImagePath: filepath.Join(s.dir, "image"), LeaveRunning: true}); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.notices.count(l.Process); n != 0 {
+		t.Errorf("its exit was told: %+v", s.exit(l.Process))
+	}
+	if err := s.Kill(s.context(), l.Process, unix.SIGTERM, false); err != nil {
+		t.Fatal(err)
+	}
+	s.wantExit(l.Process, 143)
+	other := s.launch(init, "other", "true")
+	s.exec(other)
+	s.wantExit(other.Process, 0)
+}

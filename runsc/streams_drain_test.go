@@ -63,8 +63,10 @@ func (s *slow) Write(p []byte) (int, error) {
 // TestSlowReaderGetsItsTail: as long as it goes on reading, the drain goes on,
 // for ten timeouts.
 func TestSlowReaderGetsItsTail(t *testing.T) {
-	to := &slow{each: drainTimeout * 3 / 4}
-	r := runScript(t, openIO(t, messages.Stdio{Pipes: messages.Pipes{Stdout: to}}, nil), "head -c 150000 /dev/zero; echo tail")
+	to := &slow{each: 400 * time.Millisecond}
+	st := openIO(t, messages.Stdio{Pipes: messages.Pipes{Stdout: to}}, nil)
+	st.options.DrainTimeout = time.Second
+	r := runScript(t, st, "head -c 150000 /dev/zero; echo tail")
 	r.wait()
 	r.end()
 	if !strings.HasSuffix(to.String(), "tail\n") {
