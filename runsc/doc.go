@@ -43,6 +43,18 @@
 //   - An exec whose start was not answered yet is not known. It ends with its
 //     container.
 //
+// # Execs
+//
+// An exec is started over the control socket of its sandbox where that answers as
+// it should, which is found out once for each sandbox ([Options.ExecDriver],
+// [Driver.Way]), and else by a `runsc exec` on the host, which lives as long as
+// the process and tells its exit. Over the socket there is no process of the
+// host: FIFOs and files are handed to the sandbox, and the sandbox is asked for
+// the exit. What has been asked for and not answered is never asked for again.
+//
+// A reader of an output FIFO sees its end when the last process that has it is
+// gone: over the control socket also a grandchild that outlives the process.
+//
 // # Children
 //
 // Only processes that were started here are waited for. Nothing here calls

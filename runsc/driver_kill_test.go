@@ -71,6 +71,25 @@ func testKillOfWhatIsGone(t *testing.T, s *stage) {
 	}
 }
 
+// runsc knows the signals 1 to 31, and the sandbox all of them.
+func TestRealTimeSignals(t *testing.T) { eachWay(t, testRealTimeSignals) }
+
+func testRealTimeSignals(t *testing.T, s *stage) {
+	init := s.run("c", "sleep", "1000")
+	l := s.launch(init, "e", "sleep", "1000")
+	s.exec(l)
+	err := s.Kill(s.context(), l.Process, 40, false)
+	if s.options.ExecDriver == runsc.ExecCLI {
+		wantKind(t, err, messages.Unimplemented, "kill c/e", "40", "31")
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantExit(l.Process, 128+40)
+	wantKind(t, s.Kill(s.context(), init, 65, false), messages.InvalidArgument, "65")
+}
+
 // An exec's runsc that is killed is not the end of its process (gVisor's own shim
 // takes it for that).
 func TestAKilledStubIsNotTheGuestsExit(t *testing.T) {
