@@ -231,7 +231,7 @@ func (c *container) unmount() {
 }
 
 func (d *Driver) streamOptions(id string) streamOptions {
-	return streamOptions{UID: d.options.UID, GID: d.options.GID, DrainTimeout: d.options.DrainTimeout, Logger: d.log, ID: id}
+	return streamOptions{UID: d.options.UID, GID: d.options.GID, DrainTimeout: d.options.DrainTimeout, Logger: d.log, ID: id, Namespace: d.options.Namespace}
 }
 
 // runCreate runs `runsc create` and holds the sandbox that came of it.

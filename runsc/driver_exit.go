@@ -17,6 +17,10 @@ const sandboxGone = "the sandbox is gone"
 // own status: the sandbox's last answers are on their way.
 const lastWords = 500 * time.Millisecond
 
+// lastBreath is how long a sandbox that has closed its socket may take to be
+// gone, on a machine that is busy.
+const lastBreath = 2 * time.Second
+
 // watchSandbox tells the exit of a root container's init, which is that of its
 // sandbox.
 func (c *container) watchSandbox() {
@@ -199,7 +203,7 @@ func (c *container) wasDropped(unknown bool) bool {
 // endsSoon tells whether the sandbox is about to end: it closes its connections
 // a moment before its process is gone.
 func (c *container) endsSoon() bool {
-	t := time.NewTimer(lastWords)
+	t := time.NewTimer(lastBreath)
 	defer t.Stop()
 	select {
 	case <-c.sandbox.sentry.gone:

@@ -62,6 +62,9 @@ type Options struct {
 	// and are waited for. It is for programs that are nothing but a shim: it
 	// holds for the whole process and is never taken back.
 	Subreaper bool
+	// Namespace is told to logging programs as CONTAINER_NAMESPACE, for programs
+	// that have such. Empty: none.
+	Namespace string
 	// UID and GID own the pipes of processes' streams. Zero: root.
 	UID, GID int
 	// DrainTimeout bounds how long output is read after its process is gone,

@@ -104,6 +104,7 @@ func (s *shim) runscOptions(o options, spec *bundleSpec) (runsc.Options, savedSt
 		StateDir:   stateDir(s.socket),
 		Subreaper:  true,
 		ExecDriver: o.ExecDriver,
+		Namespace:  s.inv.namespace,
 		UID:        int(o.IoUID),
 		GID:        int(o.IoGID),
 		Logger:     s.log.Logger,

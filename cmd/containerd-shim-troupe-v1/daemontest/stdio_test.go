@@ -51,22 +51,22 @@ func TestStdioBinary(t *testing.T) {
 
 		task := newTask(t, ctx, newContainer(t, ctx, c, "logged", withArgs(speaks...)), cio.BinaryIO(logger, to))
 		runToEnd(t, ctx, task, 3)
-		// The program is told the process's id, and the two streams apart.
-		sameLines(t, path, "logged stdout: to stdout", "logged stderr: to stderr")
+		// The program is told the namespace and the process's id, and the two streams apart.
+		sameLines(t, path, namespace+"/logged stdout: to stdout", namespace+"/logged stderr: to stderr")
 
 		must(t, os.Remove(path))
 		_, task, exits := sleeper(t, ctx, c, "execs")
 		p, err := task.Exec(ctx, "inner", &specs.Process{Args: speaks, Cwd: "/"}, cio.BinaryIO(logger, to))
 		must(t, err)
 		runToEnd(t, ctx, p, 3)
-		sameLines(t, path, "inner stdout: to stdout", "inner stderr: to stderr")
+		sameLines(t, path, namespace+"/inner stdout: to stdout", namespace+"/inner stderr: to stderr")
 
 		// A terminal has one stream.
 		must(t, os.Remove(path))
 		p, err = task.Exec(ctx, "tty", &specs.Process{Args: speaks, Cwd: "/", Terminal: true}, cio.TerminalBinaryIO(logger, to))
 		must(t, err)
 		runToEnd(t, ctx, p, 3)
-		sameLines(t, path, "tty stdout: to stdout", "tty stdout: to stderr")
+		sameLines(t, path, namespace+"/tty stdout: to stdout", namespace+"/tty stdout: to stderr")
 		must(t, task.Kill(ctx, syscall.SIGKILL))
 		exit(t, ctx, task, exits)
 

@@ -1,7 +1,7 @@
 // Command logger is a logging program as containerd's users write them, with
 // containerd's own package for it: the tests build it and name it by binary://.
-// It appends each line to the file of its argument "to", after the process's id
-// and the stream's name.
+// It appends each line to the file of its argument "to", after the namespace, the
+// process's id and the stream's name.
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 			wait.Go(func() {
 				lines := bufio.NewScanner(r)
 				for lines.Scan() {
-					fmt.Fprintf(f, "%s %s: %s\n", c.ID, name, lines.Text())
+					fmt.Fprintf(f, "%s/%s %s: %s\n", c.Namespace, c.ID, name, lines.Text())
 				}
 			})
 		}
