@@ -22,10 +22,12 @@ RUN       ?= .
 TESTTIME  ?= 20m
 BENCHTIME ?= 1s
 
-# Tests find their runsc by this.
+# Tests find their runsc by this, and one of 2022, which has another control
+# socket, by the other.
 export TROUPE_RUNSC ?= $(BIN)/runsc
+export TROUPE_OLD_RUNSC ?= $(BIN)/runsc-2022
 
-.PHONY: help build run test race lint fuzz bench cover clean packages
+.PHONY: help build run test race lint fuzz bench storm cover clean packages
 
 ## help: this list
 help:
@@ -43,14 +45,14 @@ run: build bin/runsc
 	@bin/troupe play cmd/troupe/demo.play
 
 ## test: every test, those against real runsc too, and the actors' with the race detector
-test: packages bin/runsc
+test: packages bin/runsc bin/runsc-2022
 	$(GO) test -timeout $(TESTTIME) -run '$(RUN)' ./...
 	$(GO) test -timeout $(TESTTIME) -run '$(RUN)' -race ./messages/... ./actors/...
 	cd runsc/controltest && GOWORK=off CGO_ENABLED=0 $(GO) test ./...
 	$(MAKE) test-containerd
 
 ## race: every test with the race detector
-race: packages bin/runsc
+race: packages bin/runsc bin/runsc-2022
 	$(GO) test -timeout $(TESTTIME) -run '$(RUN)' -race ./...
 
 ## lint: gofmt, go vet and staticcheck
@@ -75,8 +77,12 @@ fuzz:
 bench: bin/runsc
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./bench/...
 
+## storm: a hundred thousand execs in one sandbox, which leave everything as it was
+storm: bin/runsc
+	TROUPE_STORM=100000 $(GO) test -count=1 -timeout 30m -run TestAStormOfExecs -v ./runsc
+
 ## cover: the tests' coverage, in bin/cover.html
-cover: packages bin/runsc
+cover: packages bin/runsc bin/runsc-2022
 	$(GO) test -timeout $(TESTTIME) -coverpkg=./... -coverprofile bin/cover.out ./...
 	$(GO) tool cover -html bin/cover.out -o bin/cover.html
 	@$(GO) tool cover -func bin/cover.out | tail -1
@@ -103,6 +109,13 @@ packages:
 bin/runsc: bin/.runsc-$(GVISOR_VERSION)
 	CGO_ENABLED=0 GOBIN=$(BIN) $(GO) install gvisor.dev/gvisor/runsc@$(GVISOR_VERSION)
 	@touch $@
+
+# Debian's package of runsc is of December 2022. It is unpacked, not installed.
+bin/runsc-2022:
+	@mkdir -p bin/.build/runsc-2022
+	@cd bin/.build/runsc-2022 && { apt-get download -qq runsc || { apt-get update -qq && apt-get download -qq runsc; }; }
+	dpkg-deb -x bin/.build/runsc-2022/runsc_*.deb bin/.build/runsc-2022
+	cp bin/.build/runsc-2022/usr/bin/runsc $@
 
 bin/staticcheck: bin/.staticcheck-$(STATICCHECK_VERSION)
 	GOBIN=$(BIN) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)

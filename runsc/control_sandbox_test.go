@@ -39,7 +39,7 @@ func testContext(t testing.TB) context.Context {
 // controlRunsc is the runsc to test with.
 func controlRunsc(t testing.TB) string {
 	if os.Getuid() != 0 {
-		t.Skip("not root: runsc needs it")
+		Missing(t, "not root: runsc needs it")
 	}
 	candidates := []string{os.Getenv("TROUPE_RUNSC"), "../bin/runsc"}
 	for _, path := range candidates {
@@ -56,7 +56,7 @@ func controlRunsc(t testing.TB) string {
 	}
 	path, err := exec.LookPath("runsc")
 	if err != nil {
-		t.Skip("no runsc found: set TROUPE_RUNSC, or run make bin/runsc")
+		Missing(t, "no runsc found: set TROUPE_RUNSC, or run make bin/runsc")
 	}
 	return path
 }

@@ -306,7 +306,7 @@ func TestControlTerminal(t *testing.T) {
 		t.Run(session.name, func(t *testing.T) {
 			if session.needs != "" {
 				if _, err := exec.LookPath(session.needs); err != nil {
-					t.Skipf("no %s on this machine", session.needs)
+					Missing(t, "no %s on this machine", session.needs)
 				}
 			}
 			for name, start := range map[string]func() *aTerminal{

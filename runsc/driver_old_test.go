@@ -17,7 +17,7 @@ import (
 func oldRunsc(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("not root: runsc needs it")
+		runsc.Missing(t, "not root: runsc needs it")
 	}
 	path := os.Getenv("TROUPE_OLD_RUNSC")
 	if path == "" {
@@ -25,7 +25,7 @@ func oldRunsc(t *testing.T) string {
 	}
 	out, err := exec.Command(path, "--version").Output()
 	if err != nil || !strings.Contains(string(out), "2022") {
-		t.Skipf("no runsc of 2022 found at %s: install Debian's package runsc, or set TROUPE_OLD_RUNSC", path)
+		runsc.Missing(t, "no runsc of 2022 found at %s: install Debian's package runsc, or set TROUPE_OLD_RUNSC", path)
 	}
 	return path
 }

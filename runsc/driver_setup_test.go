@@ -30,7 +30,7 @@ var _ actors.Driver = (*runsc.Driver)(nil)
 func runscPath(t testing.TB) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("not root: runsc needs it")
+		runsc.Missing(t, "not root: runsc needs it")
 	}
 	if path := os.Getenv("TROUPE_RUNSC"); path != "" {
 		return path
@@ -42,7 +42,7 @@ func runscPath(t testing.TB) string {
 	}
 	path, err := exec.LookPath("runsc")
 	if err != nil {
-		t.Skip("no runsc found: set TROUPE_RUNSC, run make, or put one into PATH")
+		runsc.Missing(t, "no runsc found: set TROUPE_RUNSC, run make, or put one into PATH")
 	}
 	return path
 }
@@ -199,7 +199,7 @@ func (s *stage) rootfs() string {
 	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		s.t.Skip("no busybox found: install busybox-static")
+		runsc.Missing(s.t, "no busybox found: install busybox-static")
 	}
 	b, err := os.ReadFile(busybox)
 	if err == nil {

@@ -467,7 +467,7 @@ func TestNamesThatCanNotBeOpened(t *testing.T) {
 // TestOwnerOfTheChildsEnds: uid and gid are configurable, for pipes and ptys.
 func TestOwnerOfTheChildsEnds(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give files away")
+		Missing(t, "only root can give files away")
 	}
 	for _, terminal := range []bool{false, true} {
 		var out bytes.Buffer
