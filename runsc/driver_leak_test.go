@@ -56,9 +56,11 @@ func testExecCyclesLeakNothing(t *testing.T, s *stage) {
 		all.Wait()
 	}
 	cycle(2)
-	fds, routines, files := openFiles(), runtime.NumGoroutine(), len(s.files())
-	cycle(25)
-	s.until(func() bool { return openFiles() <= fds && runtime.NumGoroutine() <= routines })
+	fds, routines, files, processes := openFiles(), runtime.NumGoroutine(), len(s.files()), len(s.processes())
+	cycle(125)
+	s.until(func() bool {
+		return openFiles() <= fds && runtime.NumGoroutine() <= routines && len(s.processes()) <= processes
+	})
 	if n := len(s.files()); n != files {
 		t.Errorf("%d files became %d: %q", files, n, s.files())
 	}
