@@ -274,16 +274,21 @@ func (c *Container) refuseExec(cmd Command, kind error, why, hint string, out *[
 	fail(cmd.Asker, &messages.Error{Kind: kind, Op: cmd.Cmd.Verb(), Process: cmd.Cmd.Target(), Err: messages.Text(why), Hint: hint}, out)
 }
 
-func (c *Container) refuseNoExec(cmd Command, out *[]Effect) {
-	c.refuseExec(cmd, messages.NotFound, "there is no such exec", "register it with exec first", out)
+// exec finds the exec that a command is for; where there is none the command is
+// refused.
+func (c *Container) exec(cmd Command, out *[]Effect) (child, bool) {
+	e, ok := c.execs[cmd.Cmd.Target().Exec]
+	if !ok {
+		c.refuseExec(cmd, messages.NotFound, "there is no such exec", "register it with exec first", out)
+	}
+	return e, ok
 }
 
 func (c *Container) onExecStart(in Input, out *[]Effect) {
 	cmd := in.(Command)
-	e, ok := c.execs[cmd.Cmd.Target().Exec]
+	e, ok := c.exec(cmd, out)
 	switch {
 	case !ok:
-		c.refuseNoExec(cmd, out)
 		return
 	case c.Init.Phase == Broken || c.Init.doom != "":
 		c.refuseExec(cmd, messages.FailedPrecondition, "the container can not run it", "delete it", out)
@@ -302,36 +307,29 @@ func (c *Container) onExecStart(in Input, out *[]Effect) {
 
 func (c *Container) onExecPostpone(in Input, out *[]Effect) {
 	cmd := in.(Command)
-	if !c.has(cmd.Cmd.Target().Exec) {
-		c.refuseNoExec(cmd, out)
-		return
+	if _, ok := c.exec(cmd, out); ok {
+		c.postpone(cmd, out)
 	}
-	c.postpone(cmd, out)
 }
 
 func (c *Container) onExecStartFrozen(in Input, out *[]Effect) {
 	cmd := in.(Command)
-	if !c.has(cmd.Cmd.Target().Exec) {
-		c.refuseNoExec(cmd, out)
-		return
+	if _, ok := c.exec(cmd, out); ok {
+		c.refuseExec(cmd, messages.FailedPrecondition, "the container is paused", "resume it first", out)
 	}
-	c.refuseExec(cmd, messages.FailedPrecondition, "the container is paused", "resume it first", out)
 }
 
 func (c *Container) onExecStartOver(in Input, out *[]Effect) {
 	cmd := in.(Command)
-	if !c.has(cmd.Cmd.Target().Exec) {
-		c.refuseNoExec(cmd, out)
-		return
+	if _, ok := c.exec(cmd, out); ok {
+		c.refuseExec(cmd, messages.FailedPrecondition, "the container has stopped", "delete it", out)
 	}
-	c.refuseExec(cmd, messages.FailedPrecondition, "the container has stopped", "delete it", out)
 }
 
 func (c *Container) onExecCommand(in Input, out *[]Effect) {
 	cmd := in.(Command)
-	e, ok := c.execs[cmd.Cmd.Target().Exec]
+	e, ok := c.exec(cmd, out)
 	if !ok {
-		c.refuseNoExec(cmd, out)
 		return
 	}
 	if c.Phase == Frozen {
