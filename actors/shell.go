@@ -270,6 +270,30 @@ func (s *shell[M, P]) run(ctx actor.Context, e lifecycle.Effect) {
 		s.rt.killChild(e.Target)
 	case lifecycle.Forward:
 		ctx.Send(s.children[e.To].pid, e.In)
+	case lifecycle.SpawnExec, lifecycle.SpawnContainer, lifecycle.SpawnSandbox:
+		s.spawn(ctx, e)
+	case lifecycle.Retire:
+		s.part(ctx, e.Child)
+	case lifecycle.SetDrainTimer:
+		self := ctx.Self()
+		s.rt.world.AfterFunc(s.rt.options.Timeouts.Drain, func() {
+			s.rt.system.Root.Send(self, lifecycle.DrainExpired{At: s.rt.world.Now()})
+		})
+	default: // a notice
+		if s.parent != nil {
+			ctx.Send(s.parent, e)
+		}
+	}
+}
+
+// spawn makes the actor of a new child. It is not inlined, because the states
+// of children are large: with room for them in its frame, run would take 3 KB of
+// stack for every actor that a message goes down through, and a third of the
+// core's time would go into the growth of new goroutines' stacks.
+//
+//go:noinline
+func (s *shell[M, P]) spawn(ctx actor.Context, e lifecycle.Effect) {
+	switch e := e.(type) {
 	case lifecycle.SpawnExec:
 		child := newShell(s.rt, e.Exec.ID.String(), ctx.Self(), e.Exec)
 		child.self = e.Exec.ID
@@ -282,17 +306,6 @@ func (s *shell[M, P]) run(ctx actor.Context, e lifecycle.Effect) {
 	case lifecycle.SpawnSandbox:
 		child := newShell(s.rt, "sandbox "+string(e.Sandbox.ID), ctx.Self(), e.Sandbox)
 		s.adopt(ctx, string(e.Sandbox.ID), messages.Incarnation{}, child)
-	case lifecycle.Retire:
-		s.part(ctx, e.Child)
-	case lifecycle.SetDrainTimer:
-		self := ctx.Self()
-		s.rt.world.AfterFunc(s.rt.options.Timeouts.Drain, func() {
-			s.rt.system.Root.Send(self, lifecycle.DrainExpired{At: s.rt.world.Now()})
-		})
-	default: // a notice
-		if s.parent != nil {
-			ctx.Send(s.parent, e)
-		}
 	}
 }
 
