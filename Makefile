@@ -37,7 +37,7 @@ help:
 ## build: the program, into bin/troupe
 build:
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/troupe ./cmd/troupe
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/troupe ./cmd/troupe
 
 ## run: play a demonstration in a real sandbox
 run: build bin/runsc
