@@ -26,14 +26,6 @@ func (p *process) launchControl(ctx context.Context, l messages.Launch) (message
 	return pids, nil
 }
 
-// notStarted is the error of an exec that the sandbox has not started.
-func (p *process) notStarted(err error) error {
-	if p.init.lost(err) {
-		return p.dead(err)
-	}
-	return p.orDead(err)
-}
-
 // noControl is the error of an exec that may only be started over the control
 // socket.
 func (p *process) noControl() error {

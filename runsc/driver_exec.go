@@ -146,9 +146,14 @@ func (p *process) begun(host, guest int) messages.PIDs {
 	return messages.PIDs{Host: host, Guest: guest}
 }
 
-// orDead is err, or that the container is dead where that explains it.
-func (p *process) orDead(err error) error {
-	if p.init.isOver() || !isEnd(err) && p.init.sandbox.isGone() {
+// notStarted is the error of an exec that was not started: that the container is
+// dead, where that explains it. A sandbox that is killed ends what it was asked a
+// moment before its process is gone. What it has said of the command itself is
+// clear, and may quote any words.
+func (p *process) notStarted(err error) error {
+	k := messages.KindOf(err)
+	unclear := k == messages.Internal || k == messages.Unavailable
+	if p.init.isOver() || p.init.sandbox.isGone() || unclear && p.init.lost(err) {
 		return p.dead(err)
 	}
 	return err

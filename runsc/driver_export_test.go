@@ -15,6 +15,18 @@ func (d *Driver) ForgetCodes() {
 	d.waits = true
 }
 
+// HoldCodes keeps the driver from seeing that a sandbox is gone until letGo is
+// called.
+func (d *Driver) HoldCodes() (letGo func()) {
+	held := make(chan struct{})
+	codes := d.codes
+	d.codes = func(p *pidfd) exitCode {
+		<-held
+		return codes(p)
+	}
+	return sync.OnceFunc(func() { close(held) })
+}
+
 // RefuseToDial makes every connection to a sandbox fail with err, and counts.
 func (d *Driver) RefuseToDial(err error) *Dials {
 	n := &Dials{}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,35 @@ func TestCreateThatHangsLeavesNothing(t *testing.T) {
 				t.Errorf("it took %v", d)
 			}
 			s.wantNothingLeft()
+		})
+	}
+}
+
+// What a runsc that loses its sandbox says is told as that the container is dead,
+// also where it is gone before that is seen of the sandbox.
+func TestExecThatLosesItsSandbox(t *testing.T) {
+	for _, cause := range []string{"EOF", "connection reset by peer", "write: broken pipe"} {
+		t.Run(cause, func(t *testing.T) {
+			killed := filepath.Join(t.TempDir(), "killed")
+			path := fakeRunsc(t, "exec", fmt.Sprintf(`kill -KILL $(cat %s) && echo '{"level":"error","msg":"executing processes: urpc method \"X\" failed: %s"}' >"${2#--log=}"; exit 128`, killed, cause))
+			s := newStage(t, byCLI, func(o *runsc.Options) { o.Path = path })
+			letGo := s.HoldCodes()
+			defer letGo()
+			init := s.run("c", "sleep", "1000")
+			if err := os.WriteFile(killed, []byte(strconv.Itoa(s.sentry("c"))), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			failed := make(chan error, 1)
+			go func() {
+				_, err := s.Exec(s.context(), s.launch(init, "e", "true"))
+				failed <- err
+			}()
+			s.until(func() bool { return len(s.processes()) == 0 })
+			letGo()
+			wantKind(t, <-failed, messages.FailedPrecondition, "c/e", "its container is dead", cause)
+			if e := s.exit(init); e.Status != messages.ExitKilled {
+				t.Errorf("%+v", e)
+			}
 		})
 	}
 }

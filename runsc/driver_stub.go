@@ -90,7 +90,7 @@ func (p *process) notBegun() error {
 		err = &messages.Error{Kind: messages.Internal, Op: "start", Process: p.self.Process,
 			Err: messages.Text(fmt.Sprintf("runsc ended with status %d and told no pid", out.end.status()))}
 	}
-	return p.orDead(err)
+	return p.notStarted(err)
 }
 
 // abandon sees to the end of an exec that its caller gave up.
