@@ -1,6 +1,7 @@
 package load
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -53,6 +54,30 @@ func TestTree(t *testing.T) {
 	}
 	if used := processorTime([]int{os.Getpid()}) - before; used < burn.ProcessState.UserTime().Seconds()-0.02 || used > 60 {
 		t.Errorf("processor time of a child that is gone: %v s, and it used %v", used, burn.ProcessState.UserTime())
+	}
+}
+
+// However the kernel tells it, the count is that of the folder.
+func TestCountFDs(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	for range 5 {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, os.Stderr)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	dir := fmt.Sprintf("/proc/%d/fd", cmd.Process.Pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := countFDs(dir); got != len(fds) || got < 8 {
+		t.Errorf("%d descriptors, %d are listed", got, len(fds))
+	}
+	if got := countFDs("/proc/0/fd"); got != 0 {
+		t.Errorf("%d descriptors of no process", got)
 	}
 }
 
