@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/troupe-run/troupe/bench/daemon"
 	"github.com/troupe-run/troupe/bench/load"
 	"github.com/troupe-run/troupe/bench/load/containerd"
-	"github.com/troupe-run/troupe/messages"
 )
 
 const (
@@ -19,6 +17,12 @@ const (
 	callTimeout = 30 * time.Second
 	// podContainers of the pod that shims are counted for.
 	podContainers = 3
+	// killedAfter is the life of an exec that is killed, on the average: long
+	// enough that it sleeps by then.
+	killedAfter = 50 * time.Millisecond
+	// killCount is how many are killed in each round, if they are in killTime.
+	killCount = 100
+	killTime  = 45 * time.Second
 )
 
 // measure gives every shim its turn in every round, in an order that is turned
@@ -68,7 +72,21 @@ func (f *figures) turn(ctx context.Context, d *daemon.Daemon, o options, round i
 		return err
 	}
 	f.Pods = append(f.Pods, report.Idle.ByRole[load.RoleRuntime])
+	if err := b.kills(ctx); err != nil {
+		return err
+	}
 	return b.live(ctx)
+}
+
+// kills kills execs that live, one at a time.
+func (b *bench) kills(ctx context.Context) error {
+	report, err := b.load(ctx, load.Options{AtOnce: 1, Count: killCount, Duration: killTime, Killed: 1, Lifetime: killedAfter})
+	if err != nil {
+		return err
+	}
+	b.addKills(report)
+	b.say("%d kills: p50 %s, kill-to-exit p50 %s", report.Counts.Killed, load.Duration(p50(report, load.OpKill)), load.Duration(p50(report, load.OpKillToExit)))
+	return nil
 }
 
 // bench is one round of one shim.
@@ -123,62 +141,4 @@ func (b *bench) load(ctx context.Context, o load.Options) (*load.Report, error) 
 		b.daemon.KillOthers()
 	}
 	return report, nil
-}
-
-// live measures what execs keep that are alive: they are started one after the
-// other, because not every shim can start many at once.
-func (b *bench) live(ctx context.Context) error {
-	t, err := b.dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	c := load.Container{ID: messages.ContainerID(t.Prefix() + "-0-0"), Sandbox: messages.SandboxID(t.Prefix() + "-0-0")}
-	init := messages.Init(c.ID)
-	if err := t.Create(ctx, c); err != nil {
-		return err
-	}
-	err = t.Start(ctx, init)
-	if err == nil {
-		err = b.liveIn(ctx, t, c.ID)
-	}
-	// Also after an error, and then the first one counts.
-	cleanCtx, cancelClean := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancelClean()
-	_ = t.Kill(cleanCtx, init, syscall.SIGKILL)
-	_, waitErr := t.Wait(cleanCtx, init)
-	return errors.Join(err, waitErr, t.Delete(cleanCtx, init))
-}
-
-func (b *bench) liveIn(ctx context.Context, t *containerd.Target, container messages.ContainerID) error {
-	before := load.Look(t)
-	var execs []messages.Process
-	for i := range b.options.Live {
-		p := messages.Process{Container: container, Exec: messages.ExecID(fmt.Sprintf("live-%d", i))}
-		if err := t.Add(ctx, load.Exec{Process: p, Args: []string{"sleep", "3600"}}); err != nil {
-			return err
-		}
-		if err := t.Start(ctx, p); err != nil {
-			return err
-		}
-		execs = append(execs, p)
-	}
-	after := load.Look(t)
-	b.Live = append(b.Live, newLive(before, after, len(execs)))
-	for _, p := range execs {
-		if err := t.Kill(ctx, p, syscall.SIGKILL); err != nil && messages.KindOf(err) != messages.NotFound {
-			return err
-		}
-		if _, err := t.Wait(ctx, p); err != nil {
-			return err
-		}
-		if err := t.Delete(ctx, p); err != nil {
-			return err
-		}
-	}
-	l := b.Live[len(b.Live)-1]
-	b.say("%d live execs: %s of memory (PSS) each", len(execs), load.Bytes(l.PSS))
-	return nil
 }

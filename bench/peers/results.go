@@ -30,13 +30,17 @@ type figures struct {
 	// Containers are the latencies of container create, start and delete, one at
 	// a time.
 	Containers map[string]*load.Histogram `json:"containers"`
+	// Kills are the latencies of kills of live execs, one at a time.
+	Kills map[string]*load.Histogram `json:"kills"`
 	// Levels by how many were at once: one for each round.
 	Levels map[int][]level `json:"levels"`
 	// Idle is one container that has nothing to do, for each level of a round.
 	Idle []map[load.Role]load.Usage `json:"idle"`
 	// Pods are the shims of a pod of podContainers.
 	Pods []load.Usage `json:"pods"`
-	Live []live       `json:"live"`
+	// Rest is one container after its rest, and Live what execs keep in it.
+	Rest []rest `json:"rest"`
+	Live []live `json:"live"`
 	// Violations of the order of events by rule, and errors by operation and
 	// kind.
 	Violations map[string]uint64 `json:"violations"`
@@ -60,41 +64,21 @@ type level struct {
 	Threads int `json:"threads"`
 }
 
-// live is what one live exec keeps.
-type live struct {
-	RSS, PSS int64
-	// Processes of the runtime (stubs), and threads of it.
-	Processes, Threads float64
-}
-
-func newLive(before, after load.State, n int) live {
-	sum := func(s load.State) (u load.Usage) {
-		for role, r := range s.ByRole {
-			u.RSS, u.PSS = u.RSS+r.RSS, u.PSS+r.PSS
-			if role == load.RoleRuntime || role == load.RoleStub {
-				u.Processes, u.Threads = u.Processes+r.Processes, u.Threads+r.Threads
-			}
-		}
-		return u
-	}
-	a, b, each := sum(before), sum(after), float64(n)
-	return live{
-		RSS: (b.RSS - a.RSS) / int64(n), PSS: (b.PSS - a.PSS) / int64(n),
-		Processes: float64(b.Processes-a.Processes) / each, Threads: float64(b.Threads-a.Threads) / each,
-	}
-}
-
 func p50(r *load.Report, op string) time.Duration {
 	l, _ := r.Latency(op)
 	return l.P50
 }
 
-func (f *figures) addContainers(r *load.Report) {
-	if f.Containers == nil {
-		f.Containers = map[string]*load.Histogram{}
+func (f *figures) addContainers(r *load.Report) { mergeAll(&f.Containers, containerOps, r) }
+
+func (f *figures) addKills(r *load.Report) { mergeAll(&f.Kills, killOps, r) }
+
+func mergeAll(into *map[string]*load.Histogram, ops []string, r *load.Report) {
+	if *into == nil {
+		*into = map[string]*load.Histogram{}
 	}
-	for _, op := range containerOps {
-		merge(f.Containers, op, r)
+	for _, op := range ops {
+		merge(*into, op, r)
 	}
 }
 
@@ -159,6 +143,7 @@ func (f *figures) example(text string) {
 var (
 	containerOps = []string{load.OpContainerCreate, load.OpContainerStart, load.OpContainerDelete}
 	execOps      = []string{load.OpAdd, load.OpStart, load.OpStartToExit, load.OpDelete, load.OpWhole}
+	killOps      = []string{load.OpKill, load.OpKillToExit}
 )
 
 // exec merges the latencies of a level over all rounds.
@@ -194,15 +179,6 @@ func (f *figures) idle(role load.Role, of func(load.Usage) float64) float64 {
 	var all []float64
 	for _, byRole := range f.Idle {
 		all = append(all, of(byRole[role]))
-	}
-	median, _, _ := spread(all)
-	return median
-}
-
-func (f *figures) live(of func(live) float64) float64 {
-	var all []float64
-	for _, l := range f.Live {
-		all = append(all, of(l))
 	}
 	median, _, _ := spread(all)
 	return median

@@ -120,10 +120,14 @@ func (r *results) writeLatencies(b *strings.Builder) {
 	for _, op := range execOps {
 		rows = append(rows, cells(op, func(f *figures) *load.Histogram { return f.exec(1, op) }))
 	}
+	for _, op := range killOps {
+		rows = append(rows, cells(op, func(f *figures) *load.Histogram { return f.Kills[op] }))
+	}
 	for _, op := range containerOps {
 		rows = append(rows, cells(op, func(f *figures) *load.Histogram { return f.Containers[op] }))
 	}
 	table(b, names(r.measured(), ""), rows)
+	fmt.Fprintf(b, "What is killed is a sleep that has lived for %s or so; kill-to-exit lasts until a wait, which was asked before, is answered.\n\n", load.Duration(killedAfter))
 	b.WriteString("start-to-exit, p50 / p95 / p99, with more at once:\n\n")
 	rows = nil
 	for _, n := range levels {
@@ -144,7 +148,7 @@ func quantiles(h *load.Histogram) string {
 }
 
 func (r *results) writeMemory(b *strings.Builder) {
-	b.WriteString("## Memory\n\n![Memory of an idle container](results/memory.svg)\n\nOne container that has nothing to do; what each live exec adds; the shims of a pod:\n\n")
+	fmt.Fprintf(b, "## Memory\n\n![Memory of an idle container](results/memory.svg)\n\nOne container that has just begun and has nothing to do; the same after a rest of %s; the shims of a pod:\n\n", load.Duration(restTime))
 	rows := [][]string{}
 	add := func(name string, of func(*figures) string) {
 		row := []string{name}
@@ -173,13 +177,10 @@ func (r *results) writeMemory(b *strings.Builder) {
 	add("stubs, PSS", idle(load.RoleStub, pss, bytes))
 	add("sentry, RSS", idle(load.RoleSentry, rss, bytes))
 	add("gofer, RSS", idle(load.RoleGofer, rss, bytes))
-	perExec := func(of func(live) float64, format func(float64) string) func(*figures) string {
-		return func(f *figures) string { return format(f.live(of)) }
-	}
-	add("each live exec, RSS of all", perExec(func(l live) float64 { return float64(l.RSS) }, bytes))
-	add("each live exec, PSS of all", perExec(func(l live) float64 { return float64(l.PSS) }, bytes))
-	add("each live exec, processes of the runtime", perExec(func(l live) float64 { return l.Processes }, number))
-	add("each live exec, threads of the runtime", perExec(func(l live) float64 { return l.Threads }, number))
+	add("shim after its rest, RSS", func(f *figures) string { return f.rested(rss, bytes) })
+	add("shim after its rest, PSS", func(f *figures) string { return f.rested(pss, bytes) })
+	add("shim after its rest, threads", func(f *figures) string { return f.rested(threads, number) })
+	add("shim after its rest, goroutines", (*figures).goroutines)
 	pod := func(of func(load.Usage) float64, format func(float64) string) func(*figures) string {
 		return func(f *figures) string {
 			var all []float64
@@ -193,6 +194,7 @@ func (r *results) writeMemory(b *strings.Builder) {
 	add(fmt.Sprintf("pod of %d containers, shims", podContainers), pod(func(u load.Usage) float64 { return float64(u.Processes) }, number))
 	add(fmt.Sprintf("pod of %d containers, RSS of its shims", podContainers), pod(rss, bytes))
 	table(b, names(r.measured(), ""), rows)
+	r.writeLive(b)
 }
 
 func rss(u load.Usage) float64     { return float64(u.RSS) }
@@ -250,7 +252,7 @@ func (r *results) writeWhere(b *strings.Builder) {
 func (r *results) charts() map[string]string {
 	throughput := plot.Bars{Title: "execs per second, by how many at once", Format: plot.Number}
 	latency := plot.Bars{Title: "one exec at a time, p50", Groups: []string{"start", "start-to-exit", "create-to-delete"}, Format: milliseconds}
-	memory := plot.Bars{Title: "memory", Groups: []string{"idle shim and stubs (RSS)", "idle shim and stubs (PSS)", "each live exec (PSS)"}, Format: bytes, Binary: true}
+	memory := plot.Bars{Title: "memory", Groups: []string{"idle shim and stubs (RSS)", "idle shim and stubs (PSS)"}, Format: bytes, Binary: true}
 	for _, n := range levels {
 		throughput.Groups = append(throughput.Groups, strconv.Itoa(n))
 	}
@@ -275,10 +277,9 @@ func (r *results) charts() map[string]string {
 		memory.Series = append(memory.Series, plot.Series{Name: f.Shim.Name, Y: []float64{
 			f.idle(load.RoleRuntime, rss) + f.idle(load.RoleStub, rss),
 			f.idle(load.RoleRuntime, pss) + f.idle(load.RoleStub, pss),
-			f.live(func(l live) float64 { return max(float64(l.PSS), 0) }),
 		}})
 	}
-	return map[string]string{"throughput.svg": throughput.SVG(), "latency.svg": latency.SVG(), "memory.svg": memory.SVG()}
+	return map[string]string{"throughput.svg": throughput.SVG(), "latency.svg": latency.SVG(), "memory.svg": memory.SVG(), "live.svg": r.liveChart().SVG()}
 }
 
 func milliseconds(v float64) string { return load.Duration(time.Duration(v)) }
