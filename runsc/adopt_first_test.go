@@ -151,6 +151,11 @@ func (s *stage) startSecond() *second {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.startSecondWith(driver)
+}
+
+func (s *stage) startSecondWith(driver *runsc.Driver) *second {
+	s.t.Helper()
 	rt, err := actors.New(actors.Options{Driver: driver})
 	if err != nil {
 		s.t.Fatal(err)

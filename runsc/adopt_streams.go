@@ -8,8 +8,8 @@ import (
 //
 // Pipes and terminals had their other end in that program. The process sees the
 // end of its stdin, and EPIPE and SIGPIPE when it writes; on a terminal, the end
-// of its input and EIO. A terminal can not be given back, so that Resize does
-// nothing.
+// of its input and EIO, and the signals of a hang-up (isToHangUp). A terminal can not
+// be given back, so that Resize does nothing.
 //
 // FIFOs and files that the process has itself go on. As long as nobody was there
 // to hold a stdin FIFO open, its last writer's close was the end of it, which a

@@ -233,7 +233,7 @@ func (p *process) adopt(ctx context.Context) (messages.PIDs, error) {
 	d.mu.Unlock()
 	await := func() (messages.Exit, bool) { return lost(unseen), true }
 	if !x.gone {
-		await = p.beginAwait(ctx, x.stub)
+		await = p.beginAwait(ctx, x)
 	}
 	go func() {
 		defer x.release()
@@ -252,15 +252,19 @@ func (p *process) adopt(ctx context.Context) (messages.PIDs, error) {
 // that wait when the process ends is told (runsc/boot/loader.go, waitPID). The
 // stub is no child of ours, and its exit code is there for those who had it open
 // before it was reaped (PIDFD_GET_INFO).
-func (p *process) beginAwait(ctx context.Context, stub *pidfd) func() (messages.Exit, bool) {
+func (p *process) beginAwait(ctx context.Context, x *execHeir) func() (messages.Exit, bool) {
 	var standIn *guard
-	if stub != nil {
-		standIn = watch(stub, codeOfGone)
+	if x.stub != nil {
+		standIn = watch(x.stub, codeOfGone)
+	}
+	hangsUp := x.isToHangUp()
+	if hangsUp && p.client == nil {
+		p.warnHangUp(messages.Text("its sandbox is not spoken to over the control socket"))
 	}
 	var await func() (messages.Exit, bool)
 	switch {
 	case p.client != nil:
-		await = p.beginAwaitGuest(ctx)
+		await = p.beginAwaitGuest(ctx, hangsUp)
 	case standIn != nil && pidfdInfoKnown():
 		return func() (messages.Exit, bool) { return p.awaitStandIn(standIn) }
 	default:
@@ -278,12 +282,15 @@ func (p *process) beginAwait(ctx context.Context, stub *pidfd) func() (messages.
 	}
 }
 
-// beginAwaitGuest waits over the control socket. The request is sent when it
-// returns.
-func (p *process) beginAwaitGuest(ctx context.Context) func() (messages.Exit, bool) {
+// beginAwaitGuest waits over the control socket, and hangs the terminal up
+// meanwhile if that is still to do. The request is sent when it returns.
+func (p *process) beginAwaitGuest(ctx context.Context, hangsUp bool) func() (messages.Exit, bool) {
 	k := controlCall{method: methodWaitPID, arg: waitPIDArgs{PID: int32(p.guest), CID: string(p.self.Container)}, limit: maxReply}
 	conn, err := p.client.request(ctx, k, time.Time{})
 	return func() (messages.Exit, bool) {
+		if hangsUp {
+			defer p.beginHangUp(conn)()
+		}
 		if err == nil {
 			raw, err := p.client.answer(context.Background(), conn, k, time.Time{})
 			if err == nil {

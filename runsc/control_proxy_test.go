@@ -38,6 +38,8 @@ type ControlFault struct {
 	Then func(w io.Writer)
 	// Again makes it that of every call.
 	Again bool
+	// Spare is how many calls go through before.
+	Spare int
 }
 
 // NewControlProxy listens in dir.
@@ -73,7 +75,13 @@ func (p *ControlProxy) take(method string) (ControlFault, bool) {
 	defer p.mu.Unlock()
 	p.seen[method]++
 	f, ok := p.faults[method]
-	if ok && !f.Again {
+	switch {
+	case !ok:
+	case f.Spare > 0:
+		f.Spare--
+		p.faults[method] = f
+		return ControlFault{}, false
+	case !f.Again:
 		delete(p.faults, method)
 	}
 	return f, ok

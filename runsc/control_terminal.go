@@ -23,8 +23,9 @@ import (
 // no such group, since the session is the sandbox's. `runsc exec` is itself the
 // session's leader on the host, gets the signals and passes them on; without
 // it, they are sent from here: on the keys that the line discipline takes for
-// signals, on a new size, and on hang-up. The keys reach the pty all the same,
-// for the "^C" that the user sees and for the input that a signal flushes.
+// signals, and on a new size. The keys reach the pty all the same, for the "^C" that
+// the user sees and for the input that a signal flushes. A pty is hung up by the
+// death of this program, so that who takes charge of the process then sends that.
 type guestTerminal struct {
 	client  *controlClient
 	process messages.Process
@@ -192,21 +193,10 @@ func (t *guestTerminal) Resize(ctx context.Context, size messages.WindowSize) er
 	return t.signal(ctx, syscall.SIGWINCH)
 }
 
-// HangUp tells the foreground process group that the terminal is gone: SIGHUP,
-// and SIGCONT for one that is stopped (drivers/tty/tty_io.c, __tty_hangup).
-// The pty itself is hung up when its master is closed, which is the caller's
-// to do, and Close.
-func (t *guestTerminal) HangUp(ctx context.Context) error {
-	if err := t.signal(ctx, syscall.SIGHUP); err != nil {
-		return err
-	}
-	return t.signal(ctx, syscall.SIGCONT)
-}
-
 // Close gives the master back. Keys that come later are still written.
 func (t *guestTerminal) Close() error { return t.master.Close() }
 
-// signal tells the foreground process group. A process that is gone has none.
+// signal tells the foreground process group, once there is one.
 func (t *guestTerminal) signal(ctx context.Context, signal syscall.Signal) error {
 	t.mu.Lock()
 	pid := t.pid
@@ -219,9 +209,14 @@ func (t *guestTerminal) signal(ctx context.Context, signal syscall.Signal) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, keySignalTimeout)
 	defer cancel()
-	err := t.client.Signal(ctx, t.process, pid, signal, signalForeground)
-	if messages.KindOf(err) == messages.NotFound {
-		return nil
+	return t.client.signalForeground(ctx, t.process, pid, signal)
+}
+
+// signalForeground tells the foreground process group of a process's terminal. A
+// process that is gone has none.
+func (c *controlClient) signalForeground(ctx context.Context, p messages.Process, pid int, signal syscall.Signal) error {
+	if err := c.Signal(ctx, p, pid, signal, signalForeground); messages.KindOf(err) != messages.NotFound {
+		return err
 	}
-	return err
+	return nil
 }

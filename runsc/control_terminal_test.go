@@ -204,7 +204,7 @@ func (s *controlSandbox) byControlTerminal(t *testing.T, c *controlClient, spec 
 			}
 		},
 		hangUp: func() {
-			if err := terminal.HangUp(testContext(t)); err != nil {
+			if err := c.hangUp(testContext(t), p, pid); err != nil {
 				t.Error(err)
 			}
 			terminal.Close()

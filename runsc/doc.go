@@ -35,9 +35,13 @@
 //     as unknown, with the reason. That of an init is known where its zombie is
 //     still there, or its sandbox lives.
 //   - Pipes and terminals had their other end in the program: a process sees the
-//     end of its input and an error when it writes; the terminal of one that was
-//     started by the command line is hung up (SIGHUP), others get no signal.
-//     FIFOs and files that a process has itself go on.
+//     end of its input and an error when it writes. FIFOs and files that a process
+//     has itself go on.
+//   - What is in the foreground of a terminal gets SIGHUP and SIGCONT: at once where
+//     a process of the host leads the terminal's session, which a `runsc exec` does
+//     and a sandbox for its first init; and when it is taken charge of, once, where
+//     an exec was started over the control socket, if that is spoken to then. An
+//     init that joined a sandbox gets no signal.
 //   - A container that is paused is resumed, since the protocol has no way to tell
 //     of it.
 //   - An exec whose start was not answered yet is not known. It ends with its

@@ -108,6 +108,8 @@ type stdioMemo struct {
 	Direct bool `json:"direct,omitempty"`
 	// StdinClosed: CloseIO was called.
 	StdinClosed bool `json:"stdinClosed,omitempty"`
+	// HungUp: the process was told that its terminal is gone.
+	HungUp bool `json:"hungUp,omitempty"`
 }
 
 func newStdioMemo(s messages.Stdio, st *streams) stdioMemo {
@@ -224,14 +226,19 @@ func (d *Driver) rememberClosed(i messages.Incarnation) {
 	if p == nil || p.memo == "" || p.streams.in == nil || !p.streams.in.isHanded() {
 		return
 	}
-	m, err := readMemo[execMemo](p.memo)
-	if err == nil {
-		m.Stdio.StdinClosed = true
-		err = writeMemo(p.memo, m)
-	}
-	if err != nil {
+	if err := p.amendMemo(func(m *execMemo) { m.Stdio.StdinClosed = true }); err != nil {
 		d.log.Warn("write down that a stdin was closed", "process", i.String(), "error", err)
 	}
+}
+
+// amendMemo changes the record of a process that is not deleted.
+func (p *process) amendMemo(change func(*execMemo)) error {
+	m, err := readMemo[execMemo](p.memo)
+	if err != nil {
+		return err
+	}
+	change(&m)
+	return writeMemo(p.memo, m)
 }
 
 // writeMemo writes a file whole or not at all, also if this program is killed at
