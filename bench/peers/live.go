@@ -23,8 +23,8 @@ const (
 	// setRuntime).
 	restTime = 35 * time.Second
 	// startTime bounds the starts of a step: so much for each exec on the
-	// average, which is ten times what the slowest shim takes for its first.
-	startTime = 200 * time.Millisecond
+	// average, which is twenty times what the slowest takes on a quiet machine.
+	startTime = 400 * time.Millisecond
 	// clearTime bounds the end of a container with all of its execs.
 	clearTime = 2 * time.Minute
 	// leastMemory must be left, or the machine would be measured and not a shim.
