@@ -188,7 +188,12 @@ func TestAdoptHangUpFails(t *testing.T) {
 				return strings.Contains(text, "hang up") && strings.Contains(text, "container=demo exec=tty") && strings.Contains(text, test.why)
 			})
 			s.let("demo", 7)
-			b.wantExit(execOf("demo", "tty"), 7)
+			if test.way == runsc.ExecCLI {
+				// A `runsc wait` may not have begun yet.
+				b.wantUnseen(execOf("demo", "tty"), 7, true)
+			} else {
+				b.wantExit(execOf("demo", "tty"), 7)
+			}
 			b.end()
 			s.wantNothing()
 		})
