@@ -134,7 +134,8 @@ func (b *bench) lookAtRest(ctx context.Context, t *containerd.Target, idle load.
 // startUpTo starts execs, one after the other because not every shim can start
 // many at once, until there are n.
 func (b *bench) startUpTo(ctx context.Context, t *containerd.Target, container messages.ContainerID, started *int, n int) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout+time.Duration(n-*started)*startTime)
+	limit := callTimeout + time.Duration(n-*started)*startTime
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the %s for this step are over", load.Duration(limit)))
 	defer cancel()
 	for ; *started < n; *started++ {
 		if *started > 0 && *started%tellEvery == 0 {
@@ -144,6 +145,9 @@ func (b *bench) startUpTo(ctx context.Context, t *containerd.Target, container m
 		err := enoughMemory()
 		if err == nil {
 			err = startSleep(ctx, t, p)
+		}
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
 		}
 		if err != nil {
 			return fmt.Errorf("%d execs live, the next does not: %w", *started, err)
