@@ -146,9 +146,6 @@ func (b *bench) startUpTo(ctx context.Context, t *containerd.Target, container m
 		if err == nil {
 			err = startSleep(ctx, t, p)
 		}
-		if err != nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
 		if err != nil {
 			return fmt.Errorf("%d execs live, the next does not: %w", *started, err)
 		}
@@ -157,12 +154,17 @@ func (b *bench) startUpTo(ctx context.Context, t *containerd.Target, container m
 }
 
 func startSleep(ctx context.Context, t *containerd.Target, p messages.Process) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, fmt.Errorf("no answer in %s", load.Duration(callTimeout)))
 	defer cancel()
-	if err := t.Add(ctx, load.Exec{Process: p, Args: []string{"sleep", "2147483647"}}); err != nil {
-		return err
+	err := t.Add(ctx, load.Exec{Process: p, Args: []string{"sleep", "2147483647"}})
+	if err == nil {
+		err = t.Start(ctx, p)
 	}
-	return t.Start(ctx, p)
+	if err != nil && ctx.Err() != nil {
+		// gRPC's text for it says nothing.
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // countExits counts the ends of execs until ctx ends: execs that are gone would
