@@ -19,14 +19,24 @@ func (x *execHeir) isToHangUp() bool {
 }
 
 // beginHangUp begins to hang the terminal up while its process is waited for, which
-// conn has asked the sandbox for; nil where it could not be asked yet. A sandbox that
-// hangs keeps nobody. end ends it when the exit is known, since the exec may be
-// deleted then.
+// conn has asked the sandbox for; nil where it could not be asked yet. A process that
+// ended before the sandbox waits for it would have its status told to the wait of the
+// program that is dead. The protocol has no word for that the wait has begun, so the
+// hang-up comes when all that was left of the container has been asked for, this
+// request was read, and a later one answered: then it has, as good as always.
+//
+// A sandbox that hangs keeps nobody. end ends it when the exit is known, since the
+// exec may be deleted then.
 func (p *process) beginHangUp(conn *controlConn) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
+		select {
+		case <-p.init.started:
+		case <-ctx.Done():
+			return
+		}
 		if conn != nil {
 			// An error is that of a wait which is over, or is asked for anew.
 			_ = conn.awaitRead()
@@ -44,8 +54,6 @@ func (p *process) beginHangUp(conn *controlConn) (end func()) {
 // hangUp hangs the terminal up and writes that down, so that a successor of this
 // program does not do it again.
 func (p *process) hangUp(ctx context.Context) error {
-	// What the sandbox has read before, it has begun when it answers this: else the
-	// process could end before it is waited for, and its status would be lost.
 	if _, err := p.client.State(ctx, p.self.Container); err != nil {
 		return err
 	}

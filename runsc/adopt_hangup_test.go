@@ -1,7 +1,6 @@
 package runsc_test
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -63,26 +62,6 @@ func testAdoptHangsUp(t *testing.T, s *stage) {
 	b.wantExit(execOf("demo", "stops"), 8)
 	s.let("demo", 3)
 	b.wantExit(execOf("demo", "piped"), 3)
-	b.end()
-	s.wantNothing()
-}
-
-// Of many that die of their hang-up, each tells its status: none is hung up before the
-// sandbox waits for it, when the status would go to the wait of the dead program.
-func TestAdoptHangsUpMany(t *testing.T) {
-	s := newStage(t, func(o *runsc.Options) { o.ExecDriver = runsc.ExecControl })
-	p, names := plan{Creates: []messages.Create{s.mounted("demo", "sleep", "1000")}}, []string{"demo"}
-	for i := range 60 {
-		x := s.onTerminal(fmt.Sprintf("tty%d", i), "")
-		x.Args = []string{"sleep", "1000"}
-		p.Execs, names = append(p.Execs, x), append(names, x.Process.String())
-	}
-	s.startFirst(p).kill()
-	b := s.startSecond()
-	b.adopt(names...)
-	for _, x := range p.Execs {
-		b.wantExit(x.Process, 129)
-	}
 	b.end()
 	s.wantNothing()
 }
