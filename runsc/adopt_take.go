@@ -285,7 +285,7 @@ func (p *process) beginAwait(ctx context.Context, x *execHeir) func() (messages.
 // beginAwaitGuest waits over the control socket, and hangs the terminal up
 // meanwhile if that is still to do. The request is sent when it returns.
 func (p *process) beginAwaitGuest(ctx context.Context, hangsUp bool) func() (messages.Exit, bool) {
-	k := controlCall{method: methodWaitPID, arg: waitPIDArgs{PID: int32(p.guest), CID: string(p.self.Container)}, limit: maxReply}
+	k := p.client.waitCall(p.self.Process, p.guest)
 	conn, err := p.client.request(ctx, k, time.Time{})
 	return func() (messages.Exit, bool) {
 		if hangsUp {

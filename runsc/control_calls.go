@@ -20,7 +20,7 @@ import (
 // sandbox keeps an offset of its own.
 //
 // A process that was started is to be waited for with WaitPID, once: its
-// record stays in the sandbox until then.
+// record stays in the sandbox until then, and the connection open.
 //
 // A command that is not there is NotFound, and one that can not be run is
 // FailedPrecondition or InvalidArgument; a container that is not
@@ -66,12 +66,16 @@ func (c *controlClient) exec(ctx context.Context, p messages.Process, args execA
 	}
 	answered := make(chan started, 1)
 	go func() {
-		raw, err := c.answer(context.Background(), conn, k, deadline.Add(lateAnswer))
-		if err != nil {
-			answered <- started{err: err}
-			return
+		var pid int
+		raw, err := c.receive(context.Background(), conn, k, deadline.Add(lateAnswer))
+		if err == nil {
+			pid, err = decodePID(raw)
 		}
-		pid, err := decodePID(raw)
+		if err == nil {
+			c.keep(pid, conn)
+		} else {
+			c.disconnect(conn)
+		}
 		answered <- started{pid, err}
 	}()
 	timer := time.NewTimer(time.Until(deadline))
@@ -121,7 +125,12 @@ func decodePID(raw json.RawMessage) (int, error) {
 //
 // ErrReplyLost is what a sandbox that dies gives, or one that is restored.
 func (c *controlClient) WaitPID(ctx context.Context, p messages.Process, pid int) (waitStatus, error) {
-	return c.wait(ctx, p, controlCall{method: methodWaitPID, arg: waitPIDArgs{PID: int32(pid), CID: string(p.Container)}, limit: maxReply})
+	return c.wait(ctx, p, c.waitCall(p, pid))
+}
+
+// waitCall is the call of WaitPID.
+func (c *controlClient) waitCall(p messages.Process, pid int) controlCall {
+	return controlCall{method: methodWaitPID, arg: waitPIDArgs{PID: int32(pid), CID: string(p.Container)}, limit: maxReply, over: c.takeKept(pid)}
 }
 
 // Wait waits for a container's init, as often as one likes. The sandbox is gone

@@ -32,9 +32,12 @@ type controlClient struct {
 	// socket names the sandbox's socket.
 	socket *os.File
 
-	mu      sync.Mutex
-	closed  bool
-	active  map[*controlConn]struct{}
+	mu     sync.Mutex
+	closed bool
+	active map[*controlConn]struct{}
+	// kept are the connections of execs that nobody waits for yet, by the pid in
+	// the sandbox. They are active too.
+	kept    map[int]*controlConn
 	records map[messages.ContainerID]*cachedRecord
 }
 
@@ -83,6 +86,7 @@ func dialSandbox(ctx context.Context, root, container string, o controlOptions) 
 		root:    root,
 		options: o,
 		active:  map[*controlConn]struct{}{},
+		kept:    map[int]*controlConn{},
 		records: map[messages.ContainerID]*cachedRecord{},
 	}
 	record, err := c.record(op, id)
@@ -127,9 +131,9 @@ func (c *controlClient) Close() error {
 	return c.socket.Close()
 }
 
-// connect makes a connection for one call.
+// connect makes a connection for one call, or for an exec and the wait for it.
 //
-// None is kept for the next call: a sandbox whose init has exited waits up to 15
+// None is kept for any other call: a sandbox whose init has exited waits up to 15
 // seconds for its clients to close their connections, idle or not, before its
 // process ends (runsc/boot/controller.go, stop; --control-rpc-stop-timeout), and
 // init's exit would be told that much later.
@@ -162,12 +166,36 @@ func (c *controlClient) disconnect(conn *controlConn) {
 	conn.close()
 }
 
+// keep keeps the connection of an exec for the wait for it, which comes soon: to
+// connect anew would be a tenth of the work of both.
+func (c *controlClient) keep(pid int, conn *controlConn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kept[pid] != nil {
+		// Of a process with the same number, which nobody has waited for.
+		delete(c.active, c.kept[pid])
+		c.kept[pid].close()
+	}
+	c.kept[pid] = conn
+}
+
+// takeKept is the connection that was kept for a wait; nil if there is none.
+func (c *controlClient) takeKept(pid int) *controlConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	conn := c.kept[pid]
+	delete(c.kept, pid)
+	return conn
+}
+
 // A controlCall is one request and the bounds of its answer.
 type controlCall struct {
 	method string
 	arg    any
 	files  []*os.File
 	limit  int
+	// over is a connection from an earlier call to use; nil for a new one.
+	over *controlConn
 }
 
 // do makes a call and waits for its answer until deadline, or for ever if that
@@ -187,26 +215,41 @@ func (c *controlClient) request(ctx context.Context, k controlCall, deadline tim
 	if connectBy.IsZero() {
 		connectBy = c.deadline(ctx)
 	}
+	// The sandbox may have left an older connection, as it does when it is
+	// restored; then a new one is as good.
+	if k.over != nil && c.send(ctx, k.over, k, connectBy) == nil {
+		return k.over, nil
+	}
 	conn, err := c.connect(ctx, connectBy)
 	if err != nil {
 		return nil, err
 	}
-	err = c.bounded(ctx, conn, connectBy, func() error { return conn.send(k.method, k.arg, k.files) })
+	return conn, c.send(ctx, conn, k, connectBy)
+}
+
+// send sends a call on conn, and ends conn where that fails.
+func (c *controlClient) send(ctx context.Context, conn *controlConn, k controlCall, deadline time.Time) error {
+	err := c.bounded(ctx, conn, deadline, func() error { return conn.send(k.method, k.arg, k.files) })
 	if err != nil {
 		c.disconnect(conn)
-		return nil, err
 	}
-	return conn, nil
+	return err
 }
 
 // answer reads the answer to the call that was sent on conn, and ends conn.
-func (c *controlClient) answer(ctx context.Context, conn *controlConn, k controlCall, deadline time.Time) (result json.RawMessage, err error) {
+func (c *controlClient) answer(ctx context.Context, conn *controlConn, k controlCall, deadline time.Time) (json.RawMessage, error) {
+	result, err := c.receive(ctx, conn, k, deadline)
+	c.disconnect(conn)
+	return result, err
+}
+
+// receive reads the answer to the call that was sent on conn.
+func (c *controlClient) receive(ctx context.Context, conn *controlConn, k controlCall, deadline time.Time) (result json.RawMessage, err error) {
 	var refused *refusal
 	err = c.bounded(ctx, conn, deadline, func() error {
 		result, refused, err = conn.receive(k.limit)
 		return err
 	})
-	c.disconnect(conn)
 	if err != nil {
 		return nil, err
 	}
@@ -225,9 +268,16 @@ func (c *controlClient) bounded(ctx context.Context, conn *controlConn, deadline
 		return err
 	}
 	conn.unix.SetDeadline(deadline)
-	stop := context.AfterFunc(ctx, func() { conn.unix.SetDeadline(time.Unix(1, 0)) })
+	late := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		conn.unix.SetDeadline(time.Unix(1, 0))
+		close(late)
+	})
 	err := exchange()
-	stop()
+	if !stop() {
+		// Later it would end the next exchange on conn.
+		<-late
+	}
 	if err == nil {
 		return nil
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A controlConn is one connection to a control server, for one call.
+// A controlConn is one connection to a control server, for one call at a time.
 //
 // All waiting is on Go's network poller: a call that waits for years costs a
 // goroutine and no thread.

@@ -21,8 +21,8 @@ type fakeControl struct {
 	conns    sync.WaitGroup
 }
 
-// serveControl answers every connection with serve, which gets the request that
-// came on it. The connection is closed after it.
+// serveControl answers every request on every connection with serve. As in
+// gVisor, a connection is the client's to close.
 func serveControl(t *testing.T, serve func(conn *net.UnixConn, method string, arg json.RawMessage)) *fakeControl {
 	t.Helper()
 	f := &fakeControl{root: t.TempDir()}
@@ -45,7 +45,7 @@ func serveControl(t *testing.T, serve func(conn *net.UnixConn, method string, ar
 					Arg    json.RawMessage
 				}
 				// The first connection of a client looks only who is there.
-				if json.NewDecoder(conn).Decode(&r) == nil {
+				for requests := json.NewDecoder(conn); requests.Decode(&r) == nil; {
 					serve(conn, r.Method, r.Arg)
 				}
 			})

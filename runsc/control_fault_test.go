@@ -64,7 +64,10 @@ func TestControlBadServers(t *testing.T) {
 		{"unknown method", func(c *net.UnixConn) { refuse(c, "unknown method") }, nil, messages.Unimplemented},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := serveControl(t, func(conn *net.UnixConn, _ string, _ json.RawMessage) { test.serve(conn) })
+			f := serveControl(t, func(conn *net.UnixConn, _ string, _ json.RawMessage) {
+				test.serve(conn)
+				conn.Close()
+			})
 			c := f.client(t, controlOptions{})
 			before := openFiles(t)
 			_, err := c.State(testContext(t), "c")
@@ -181,6 +184,44 @@ func TestControlExecAbandoned(t *testing.T) {
 	}
 }
 
+// TestControlExecKeepsItsConnection: a wait comes on the connection of its exec,
+// and on a new one where the sandbox has left that.
+func TestControlExecKeepsItsConnection(t *testing.T) {
+	for _, leaves := range []bool{false, true} {
+		t.Run(fmt.Sprintf("sandbox leaves=%t", leaves), func(t *testing.T) {
+			came, left := make(chan *net.UnixConn, 2), make(chan struct{})
+			f := serveControl(t, func(conn *net.UnixConn, method string, _ json.RawMessage) {
+				came <- conn
+				if method == methodWaitPID {
+					succeed(conn, "256")
+					return
+				}
+				succeed(conn, "17")
+				if leaves {
+					conn.Close()
+				}
+				close(left)
+			})
+			c := f.client(t, controlOptions{})
+			pid, err := c.Exec(testContext(t), fakeProcess, fakeSpec, devNull(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-left
+			status, err := c.WaitPID(testContext(t), fakeProcess, pid)
+			if err != nil || status.exit() != 1 {
+				t.Errorf("the status is %d, %v", status.exit(), err)
+			}
+			if same := <-came == <-came; same == leaves {
+				t.Errorf("the wait came on its exec's connection: %t", same)
+			}
+			if len(c.kept) > 0 || len(c.active) > 0 {
+				t.Errorf("%d connections are kept and %d active", len(c.kept), len(c.active))
+			}
+		})
+	}
+}
+
 // TestControlExecReplies: an exec that may have been started says so.
 func TestControlExecReplies(t *testing.T) {
 	for _, test := range []struct {
@@ -193,7 +234,10 @@ func TestControlExecReplies(t *testing.T) {
 		{"refused", `{"success":false,"err":"container \"c\" has stopped"}`, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := serveControl(t, func(conn *net.UnixConn, _ string, _ json.RawMessage) { io.WriteString(conn, test.reply) })
+			f := serveControl(t, func(conn *net.UnixConn, _ string, _ json.RawMessage) {
+				io.WriteString(conn, test.reply)
+				conn.Close()
+			})
 			_, err := f.client(t, controlOptions{}).Exec(testContext(t), fakeProcess, fakeSpec, devNull(t))
 			if err == nil || happenedUnknown(err) != test.unknown {
 				t.Errorf("the error is %v", err)

@@ -201,7 +201,7 @@ func TestControlVerify(t *testing.T) {
 		})
 	}
 	t.Run("lost", func(t *testing.T) {
-		f := serveControl(t, func(*net.UnixConn, string, json.RawMessage) {})
+		f := serveControl(t, func(conn *net.UnixConn, _ string, _ json.RawMessage) { conn.Close() })
 		if err := f.client(t, controlOptions{}).verify(testContext(t), "c"); !errors.Is(err, messages.Unavailable) {
 			t.Errorf("the error is %v", err)
 		}
