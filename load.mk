@@ -32,4 +32,4 @@ $(WIDE): $(RIVALS)/containerd-shim-runsc-v1
 	rm -rf $(BIN)/.build/gvisor-shim-wide && cp -r $(BIN)/.build/gvisor-shim $(BIN)/.build/gvisor-shim-wide
 	cd $(BIN)/.build/gvisor-shim-wide \
 		&& sed -i 's/^const bufferSize = 32$$/const bufferSize = 4096/' $$(grep -rl '^const bufferSize = 32$$' vendor --include=reaper_unix.go) \
-		&& GOWORK=off CGO_ENABLED=0 $(GO) build -trimpath -o $@ .
+		&& GOWORK=off CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o $@ .

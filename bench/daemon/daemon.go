@@ -69,7 +69,7 @@ type Daemon struct {
 }
 
 // Start starts containerd, which must be in one of the folders of path, as must
-// ctr and the shims, and imports the image. It is called in [InNamespaces].
+// ctr and the shims, and imports the image. It is called in [Namespaces].
 func Start(ctx context.Context, path []string, runsc string) (*Daemon, error) {
 	// Short: the paths of sockets are below it.
 	dir, err := os.MkdirTemp("/tmp", "tb")
@@ -100,7 +100,7 @@ func (d *Daemon) start(ctx context.Context) error {
 		}
 	}
 	image := filepath.Join(d.Dir, "image.tar")
-	if err := writeImage(image, Image); err != nil {
+	if err := WriteImages(image, map[string][]string{Image: {"/bin/sh"}}); err != nil {
 		return fmt.Errorf("write an image: %w", err)
 	}
 	program, err := d.find("containerd")
@@ -165,7 +165,7 @@ func (d *Daemon) Ctr(ctx context.Context, args ...string) (string, error) {
 }
 
 // KillOthers kills every process of the namespaces but containerd, this program
-// and pid 1. It does nothing outside of [InNamespaces].
+// and pid 1. It does nothing outside of [Namespaces].
 func (d *Daemon) KillOthers() {
 	if os.Getenv(stage) != stageMain || d.cmd == nil {
 		return

@@ -12,10 +12,10 @@ import (
 	"strings"
 )
 
-// writeImage writes an image as an OCI layout in a tar (image-spec,
-// image-layout.md): a static busybox and links to its applets. Nothing is
-// downloaded.
-func writeImage(path, name string) error {
+// WriteImages writes images as an OCI layout in a tar (image-spec,
+// image-layout.md): for each name its command, all of a static busybox and links
+// to its applets. Nothing is downloaded.
+func WriteImages(path string, commands map[string][]string) error {
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		return fmt.Errorf("%w; apt-get install busybox-static", err)
@@ -33,8 +33,8 @@ func writeImage(path, name string) error {
 		layer.add(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, nil)
 	}
 	layer.file("bin/busybox", program, 0o755)
-	layer.file("etc/passwd", []byte("root:x:0:0:root:/root:/bin/sh\n"), 0o644)
-	layer.file("etc/group", []byte("root:x:0:\n"), 0o644)
+	layer.file("etc/passwd", []byte("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n"), 0o644)
+	layer.file("etc/group", []byte("root:x:0:\nuser:x:1000:\n"), 0o644)
 	for _, applet := range strings.Fields(string(applets)) {
 		if applet != "busybox" {
 			layer.add(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", Mode: 0o777}, nil)
@@ -51,18 +51,22 @@ func writeImage(path, name string) error {
 		return descriptor{MediaType: "application/vnd.oci.image." + kind, Digest: "sha256:" + digest, Size: len(data)}
 	}
 	layerBlob := blob("layer.v1.tar", data)
-	config := blob("config.v1+json", asJSON(map[string]any{
-		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Env": []string{"PATH=/bin"}, "Cmd": []string{"/bin/sh"}},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{layerBlob.Digest}},
-	}))
-	manifest := blob("manifest.v1+json", asJSON(map[string]any{
-		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-		"config": config, "layers": []descriptor{layerBlob},
-	}))
-	manifest.Annotations = map[string]string{"io.containerd.image.name": name}
+	var manifests []descriptor
+	for name, command := range commands {
+		config := blob("config.v1+json", asJSON(map[string]any{
+			"architecture": runtime.GOARCH, "os": "linux",
+			"config": map[string]any{"Env": []string{"PATH=/bin"}, "Cmd": command},
+			"rootfs": map[string]any{"type": "layers", "diff_ids": []string{layerBlob.Digest}},
+		}))
+		manifest := blob("manifest.v1+json", asJSON(map[string]any{
+			"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+			"config": config, "layers": []descriptor{layerBlob},
+		}))
+		manifest.Annotations = map[string]string{"io.containerd.image.name": name}
+		manifests = append(manifests, manifest)
+	}
 	image.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644)
-	image.file("index.json", asJSON(map[string]any{"schemaVersion": 2, "manifests": []descriptor{manifest}}), 0o644)
+	image.file("index.json", asJSON(map[string]any{"schemaVersion": 2, "manifests": manifests}), 0o644)
 	if data, err = image.bytes(); err != nil {
 		return err
 	}

@@ -15,12 +15,12 @@ import (
 )
 
 // Every blob is named after its digest, and the index leads to busybox.
-func TestWriteImage(t *testing.T) {
+func TestWriteImages(t *testing.T) {
 	if _, err := exec.LookPath("busybox"); err != nil {
 		t.Fatal("there is no busybox: apt-get install busybox-static")
 	}
 	path := filepath.Join(t.TempDir(), "image.tar")
-	if err := writeImage(path, "test/busybox:1"); err != nil {
+	if err := WriteImages(path, map[string][]string{"test/busybox:1": {"/bin/sh"}}); err != nil {
 		t.Fatal(err)
 	}
 	file, err := os.Open(path)

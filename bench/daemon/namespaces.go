@@ -1,14 +1,16 @@
-// Package daemon runs a containerd of its own, for measurements: in namespaces
-// that end with the program, so that a run that fails or is killed leaves no
-// daemon, shim, sandbox, mount or network behind.
+// Package daemon runs a containerd of its own, for measurements and tests: in
+// namespaces that end with the program, so that a run that fails or is killed
+// leaves no daemon, shim, sandbox, mount or network behind.
 package daemon
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -17,37 +19,55 @@ import (
 
 // stage tells which of three processes this one is.
 const (
-	stage     = "TROUPE_BENCH_STAGE"
+	stage     = "TROUPE_NAMESPACES_STAGE"
 	stageInit = "init"
 	stageMain = "main"
 )
 
-// InNamespaces runs main in a mount, pid, network and IPC namespace of its own,
-// in which it sees no process but its own, and returns the exit code of the
-// whole. The program is started anew twice: as pid 1 of the namespaces, which
-// reaps orphans, and as the one that runs main. It needs root.
-func InNamespaces(main func() int) int {
+// Namespaces are a mount, pid, network and IPC namespace for this program, in
+// which it sees no process but its own. They need root.
+type Namespaces struct {
+	// Tmpfs are folders that are empty there, as /run is.
+	Tmpfs []string
+}
+
+// Entered tells whether this process is in namespaces of its own already.
+func Entered() bool { return os.Getenv(stage) != "" }
+
+// Run runs main in new namespaces and returns the exit code of the whole. The
+// program is started anew twice: as pid 1 of the namespaces, which reaps
+// orphans, and as the one that runs main.
+func (n Namespaces) Run(main func() int) int {
 	switch os.Getenv(stage) {
 	case "":
-		return again(stageInit, &syscall.SysProcAttr{
-			Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC,
-			Pdeathsig:  syscall.SIGKILL,
-		}, waitFor)
+		return n.Again(os.Stdout, os.Args[1:]...)
 	case stageInit:
-		if err := furnish(); err != nil {
+		if err := n.furnish(); err != nil {
 			fmt.Fprintln(os.Stderr, "furnish the namespaces:", err)
 			return 1
 		}
-		return again(stageMain, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, reapUntil)
+		return again(stageMain, os.Stdout, os.Args[1:], &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, reapUntil)
 	}
 	return main()
 }
 
+// Again starts this program in new namespaces, where it has to call Run, and
+// returns its exit code.
+func (n Namespaces) Again(stdout io.Writer, args ...string) int {
+	// Pdeathsig is of the thread that starts a process (prctl(2)).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return again(stageInit, stdout, args, &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC,
+		Pdeathsig:  syscall.SIGKILL,
+	}, waitFor)
+}
+
 // again starts this program as the next stage and passes signals on to it.
-func again(next string, attr *syscall.SysProcAttr, wait func(*exec.Cmd) int) int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+func again(next string, stdout io.Writer, args []string, attr *syscall.SysProcAttr, wait func(*exec.Cmd) int) int {
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), stage+"="+next)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, stdout, os.Stderr
 	cmd.SysProcAttr = attr
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -98,13 +118,19 @@ func reapUntil(cmd *exec.Cmd) int {
 }
 
 // furnish makes the mounts and the network of the namespaces.
-func furnish() error {
+func (n Namespaces) furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
-	for _, m := range []struct{ kind, target, data string }{{"proc", "/proc", ""}, {"tmpfs", "/run", "mode=755"}} {
-		if err := unix.Mount(m.kind, m.target, m.kind, 0, m.data); err != nil {
-			return fmt.Errorf("mount %s: %w", m.target, err)
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	for _, target := range append([]string{"/run"}, n.Tmpfs...) {
+		if err := os.MkdirAll(target, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("tmpfs", target, "tmpfs", 0, "mode=755"); err != nil {
+			return fmt.Errorf("mount %s: %w", target, err)
 		}
 	}
 	return loopbackUp()

@@ -36,7 +36,7 @@ func main() {
 	if *render {
 		os.Exit(exitCode(renderAgain(o.out)))
 	}
-	os.Exit(daemon.InNamespaces(func() int { return exitCode(run(o)) }))
+	os.Exit(daemon.Namespaces{}.Run(func() int { return exitCode(run(o)) }))
 }
 
 func exitCode(err error) int {

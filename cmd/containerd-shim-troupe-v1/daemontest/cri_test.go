@@ -211,3 +211,10 @@ func limitMemory(t *testing.T, path string, bytes int) {
 	must(t, os.MkdirAll(group, 0o755))
 	must(t, os.WriteFile(filepath.Join(group, file), []byte(strconv.Itoa(bytes)), 0))
 }
+
+func asJSON(t testing.TB, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	must(t, err)
+	return data
+}

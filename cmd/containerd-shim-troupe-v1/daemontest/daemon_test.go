@@ -18,11 +18,17 @@ import (
 	client "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"golang.org/x/sys/unix"
+
+	benchdaemon "github.com/troupe-run/troupe/bench/daemon"
 )
 
 const (
 	runtimeName = "io.containerd.troupe.v1"
 	namespace   = "troupe-test"
+
+	busyboxImage = "troupe.test/busybox:1"
+	pauseImage   = "troupe.test/pause:1"
+
 	// patience is how long anything may take that has no reason to take long.
 	patience = 30 * time.Second
 )
@@ -66,6 +72,11 @@ default_runtime_name = "troupe"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.troupe]
 runtime_type = "` + runtimeName + `"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.troupe.options]
+TypeUrl = "io.containerd.runsc.v1.options"
+ConfigPath = "{{.Dir}}/runsc.toml"
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.rival]
+runtime_type = "io.containerd.runsc.v1"
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.rival.options]
 TypeUrl = "io.containerd.runsc.v1.options"
 ConfigPath = "{{.Dir}}/runsc.toml"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.sandboxed]
@@ -191,7 +202,7 @@ func startDaemon(t testing.TB, f flavour) *daemon {
 	d.start(t)
 
 	image := filepath.Join(dir, "image.tar")
-	writeImage(t, image)
+	must(t, benchdaemon.WriteImages(image, map[string][]string{busyboxImage: {"/bin/sh"}, pauseImage: {"/bin/sleep", "2147483647"}}))
 	for _, ns := range []string{namespace, "k8s.io"} {
 		d.ctr(t, "--namespace", ns, "images", "import", image)
 	}
@@ -215,7 +226,7 @@ func (d *daemon) start(t testing.TB) {
 	d.cmd.Env = os.Environ()
 	if d.weak {
 		d.cmd = exec.Command("/proc/self/exe", d.cmd.Args...)
-		d.cmd.Env = append(os.Environ(), stage+"="+stageWeak)
+		d.cmd.Env = append(os.Environ(), weakVar+"=1")
 	}
 	d.cmd.Env = append(d.cmd.Env, "PATH="+strings.Join([]string{d.bin, filepath.Join(d.bin, d.folder), filepath.Join(d.bin, "rivals"), os.Getenv("PATH")}, ":"))
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
@@ -389,6 +400,13 @@ func processes(t testing.TB) (all []processInfo) {
 		}
 	}
 	return all
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // eventually repeats check until it succeeds.

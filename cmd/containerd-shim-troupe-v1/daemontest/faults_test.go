@@ -264,19 +264,12 @@ func TestShimKilledUnderLoad(t *testing.T) {
 	})
 }
 
-// shimSocket is the socket of the only shim.
-func shimSocket(t *testing.T, d *daemon) string {
+// socketOf is the socket of a container's shim.
+func (d *daemon) socketOf(t *testing.T, id string) string {
 	t.Helper()
-	var all []string
-	for _, pattern := range []string{d.Dir + "/s/*", "/run/containerd/s/*"} {
-		found, err := filepath.Glob(pattern)
-		must(t, err)
-		all = append(all, found...)
-	}
-	if len(all) != 1 {
-		t.Fatalf("the shims' sockets are %q, want one", all)
-	}
-	return all[0]
+	address, err := os.ReadFile(filepath.Join(d.Dir, "state/io.containerd.runtime.v2.task", namespace, id, "address"))
+	must(t, err)
+	return strings.TrimPrefix(string(address), "unix://")
 }
 
 // direct is a client of the shim, past containerd.
@@ -334,7 +327,7 @@ func TestClientsVanish(t *testing.T) {
 	eachDaemon(t, func(t *testing.T, d *daemon) {
 		ctx, c := d.client(t)
 		sleeper(t, ctx, c, "asked")
-		socket, pid := shimSocket(t, d), shimOf(t, "asked")
+		socket, pid := d.socketOf(t, "asked"), shimOf(t, "asked")
 		shim, err := dial(socket)
 		must(t, err)
 		defer shim.Close()
@@ -485,7 +478,7 @@ func TestContainerdKilledUnderLoad(t *testing.T) {
 		_, stays, _ := sleeper(t, ctx, c, "stays")
 		long, err := stays.Exec(ctx, "long", &specs.Process{Args: []string{"/bin/sh", "-c", "sleep 1; exit 9"}, Cwd: "/", Env: []string{"PATH=/bin"}}, cio.NullIO)
 		must(t, err)
-		shim, err := dial(shimSocket(t, d))
+		shim, err := dial(d.socketOf(t, "stays"))
 		must(t, err)
 		defer shim.Close()
 		var away atomic.Bool

@@ -181,7 +181,10 @@ func TestEventOrder(t *testing.T) {
 }
 
 // recorder collects the events of tasks.
-type recorder struct{ lines chan string }
+type recorder struct {
+	lines chan string
+	past  []string // what until has taken
+}
 
 func record(t *testing.T, ctx context.Context, c *client.Client) *recorder {
 	t.Helper()
@@ -242,6 +245,31 @@ func (r *recorder) expect(t *testing.T, id string, want []string) {
 			}
 		case <-deadline:
 			t.Fatalf("events:\n%s\nwanted:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// until gives every event of a container up to the last, which may have a status
+// that last does not name, repeated ones too.
+func (r *recorder) until(t *testing.T, id, last string) (told []string) {
+	t.Helper()
+	deadline := time.After(patience)
+	for next := 0; ; next++ {
+		if next == len(r.past) {
+			select {
+			case line := <-r.lines:
+				r.past = append(r.past, line)
+			case <-deadline:
+				t.Fatalf("%q is not told; told is:\n%s", last, strings.Join(told, "\n"))
+			}
+		}
+		line := r.past[next]
+		_, who, _ := strings.Cut(line, " ")
+		if who != id && !strings.HasPrefix(who, id+"/") && !strings.HasPrefix(who, id+" ") {
+			continue
+		}
+		if told = append(told, line); line == last || strings.HasPrefix(line, last+" ") {
+			return told
 		}
 	}
 }

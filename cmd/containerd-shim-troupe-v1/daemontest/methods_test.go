@@ -11,6 +11,7 @@ import (
 
 	v1 "github.com/containerd/cgroups/v3/cgroup1/stats"
 	v2 "github.com/containerd/cgroups/v3/cgroup2/stats"
+	"github.com/containerd/containerd/api/types"
 	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	client "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
@@ -107,20 +108,25 @@ func testPause(t *testing.T, ctx context.Context, task client.Task) {
 func testMetrics(t *testing.T, ctx context.Context, task client.Task) {
 	m, err := task.Metrics(ctx)
 	must(t, err)
+	if cpu, memory, pids := usage(t, m); cpu == 0 || memory == 0 || pids == 0 {
+		t.Errorf("metrics: %d of CPU, %d bytes, %d pids", cpu, memory, pids)
+	}
+}
+
+// usage is what metrics of either version of cgroups tell: CPU time in the unit
+// of the version, memory in bytes, and the number of processes.
+func usage(t *testing.T, m *types.Metric) (cpu, memory, pids uint64) {
+	t.Helper()
 	v, err := typeurl.UnmarshalAny(m.Data)
 	must(t, err)
 	switch v := v.(type) {
 	case *v1.Metrics:
-		if v.Memory.Usage.Usage == 0 || v.Pids.Current == 0 || v.CPU.Usage.Total == 0 {
-			t.Errorf("metrics %v", v)
-		}
+		return v.CPU.Usage.Total, v.Memory.Usage.Usage, v.Pids.Current
 	case *v2.Metrics:
-		if v.Memory.Usage == 0 || v.Pids.Current == 0 || v.CPU.UsageUsec == 0 {
-			t.Errorf("metrics %v", v)
-		}
-	default:
-		t.Errorf("metrics of type %T", v)
+		return v.CPU.UsageUsec, v.Memory.Usage, v.Pids.Current
 	}
+	t.Fatalf("metrics of type %T", v)
+	return 0, 0, 0
 }
 
 // TestAnswers holds the kinds of errors that containerd's clients look at.

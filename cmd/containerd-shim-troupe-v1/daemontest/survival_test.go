@@ -2,14 +2,18 @@ package daemontest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	client "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
@@ -17,19 +21,19 @@ import (
 )
 
 // awayVar is how long containerd is away in TestRestart, in Go's form of a
-// duration ("65s"); not set, it is awayShort.
+// duration ("20s"); not set, it is awayLong, which is longer than the minute that
+// is promised.
 const (
-	awayVar   = "TROUPE_CONTAINERD_AWAY"
-	awayShort = 20 * time.Second
+	awayVar  = "TROUPE_CONTAINERD_AWAY"
+	awayLong = 65 * time.Second
 )
 
 // TestRestart stops containerd while containers and execs run, lets some of them
-// end meanwhile, one each second, and starts it again: what ran runs on, and
-// every exit arrives, in order (the shim's queue outlives containerd's absence).
-//
-//	TROUPE_CONTAINERD_AWAY=65s go test -run TestRestart .
+// end meanwhile, one each second, and starts it again: what ran runs on and has
+// lost no output, and every exit arrives once, in order (the shim's queue outlives
+// containerd's absence).
 func TestRestart(t *testing.T) {
-	away := awayShort
+	away := awayLong
 	if v := os.Getenv(awayVar); v != "" {
 		var err error
 		away, err = time.ParseDuration(v)
@@ -44,26 +48,66 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// counting writes numbered lines until /tmp/stop is there.
+var counting = []string{"/bin/sh", "-c", "i=0; until [ -e /tmp/stop ]; do i=$((i+1)); echo line $i; sleep 0.1; done; echo last $i"}
+
+// unbroken fails for a log of counting that lacks a line or has one twice.
+func unbroken(t *testing.T, what, log string, atLeast int) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	n := len(lines) - 1
+	for i, line := range lines[:n] {
+		if line != fmt.Sprintf("line %d", i+1) {
+			t.Errorf("%s: %q is line %d", what, line, i+1)
+			return
+		}
+	}
+	if lines[n] != fmt.Sprintf("last %d", n) || n < atLeast {
+		t.Errorf("%s: %q is after %d lines, of which at least %d are wanted", what, lines[n], n, atLeast)
+	}
+}
+
 func testRestart(t *testing.T, d *daemon, away time.Duration) {
 	ctx, c := d.client(t)
 	// Without a configuration of its own runsc's folder is one for both daemons.
 	id := "stays-" + d.name
 	_, task, _ := sleeper(t, ctx, c, id)
-	ended := newFIFOContainer(t, ctx, c, "ends-"+d.name, "/bin/sh", "-c", fmt.Sprintf("sleep %f; exit 9", away.Seconds()/2))
-	p, err := task.Exec(ctx, "stays-too", &specs.Process{Args: []string{"/bin/sleep", "100000"}, Cwd: "/"}, cio.NullIO)
-	must(t, err)
-	must(t, p.Start(ctx))
+	ended := startedTask(t, ctx, c, "ends-"+d.name, "/bin/sh", "-c", fmt.Sprintf("sleep %f; exit 9", away.Seconds()/2))
+	begin := func(exec string, io cio.Creator, args ...string) client.Process {
+		p, err := task.Exec(ctx, exec, &specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/bin"}}, io)
+		must(t, err)
+		must(t, p.Start(ctx))
+		return p
+	}
+	begin("stays-too", cio.NullIO, "/bin/sleep", "100000")
+	// Read by a client all the time, written to a file, and read by containerd,
+	// which leaves the pipe without a reader.
+	var read output
+	begin("read", read.creator(), counting...)
+	file := filepath.Join(d.Dir, "counts.log")
+	begin("filed", cio.LogFile(file), counting...)
+	counts := runPod(t, d, "troupe", "away-"+d.name, nil, "/"+filepath.Base(d.Dir)+"/podaway")
+	logged := counts.start(t, "counts", nil, counting...)
+
 	var want []string
 	for i := 1; i < int(away.Seconds())-1; i++ {
 		exec := fmt.Sprintf("second%d", i)
-		p, err := task.Exec(ctx, exec, &specs.Process{Args: []string{"/bin/sh", "-c", fmt.Sprintf("sleep %d.5; exit %d", i, i)}, Cwd: "/", Env: []string{"PATH=/bin"}}, cio.NullIO)
-		must(t, err)
-		must(t, p.Start(ctx))
+		begin(exec, cio.NullIO, "/bin/sh", "-c", fmt.Sprintf("sleep %d.5; exit %d", i, i))
 		want = append(want, fmt.Sprintf("exit %s/%s %d", id, exec, i))
 	}
+	shim, err := dial(d.socketOf(t, id))
+	must(t, err)
+	defer shim.Close()
 
 	d.stop(t)
-	time.Sleep(away) // the time that containerd is away
+	gone := time.Now()
+	// A wait of somebody else than containerd is answered while it is away.
+	exited, err := shim.Wait(ctx, &taskapi.WaitRequest{ID: id, ExecID: "second10"})
+	must(t, err)
+	if exited.ExitStatus != 10 {
+		t.Errorf("second10 exited with %d", exited.ExitStatus)
+	}
+	time.Sleep(time.Until(gone.Add(away))) // the time that containerd is away
 	// The shims know the socket for events by its path. The new daemon has
 	// another, until somebody listens to its events.
 	old := d.TTRPC
@@ -76,7 +120,6 @@ func testRestart(t *testing.T, d *daemon, away time.Duration) {
 	seen := record(t, ctx, c)
 	must(t, os.RemoveAll(old))
 	must(t, os.Symlink(d.TTRPC, old))
-	seen.expect(t, id+"/second", want)
 
 	container, err := c.LoadContainer(ctx, id)
 	must(t, err)
@@ -88,26 +131,70 @@ func testRestart(t *testing.T, d *daemon, away time.Duration) {
 	if code, out := execute(t, ctx, again, "new", "/bin/echo", "still here"); code != 0 || out.out.String() != "still here\n" {
 		t.Errorf("an exec after the restart: code %d, %q", code, out.out.String())
 	}
-	stays, err := again.LoadProcess(ctx, "stays-too", nil)
+	// The new exec's exit comes after all that happened before: what is told
+	// twice, or too late, is between.
+	want = append(want, "exec-added "+id+"/new", "exec-started "+id+"/new", "exit "+id+"/new 0")
+	if told := seen.until(t, id, want[len(want)-1]); !slices.Equal(told, want) {
+		t.Errorf("events:\n%s\nwanted:\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	}
+
+	lines := int(away.Seconds()) * 5
+	execute(t, ctx, again, "stop", "/bin/touch", "/tmp/stop")
+	d.cri(t, "exec", "--sync", logged, "/bin/touch", "/tmp/stop")
+	for _, exec := range []string{"read", "filed"} {
+		if code := loadedExit(t, ctx, again, exec, 0); code != 0 {
+			t.Errorf("%s exited with %d", exec, code)
+		}
+	}
+	data, err := os.ReadFile(file)
 	must(t, err)
-	exits, err := stays.Wait(ctx)
+	unbroken(t, "a file", string(data), lines)
+	eventually(t, "the client has read it all", func() error {
+		if !strings.Contains(read.out.String(), "last") {
+			return errors.New("it has not")
+		}
+		return nil
+	})
+	unbroken(t, "a client", read.out.String(), lines)
+	d.exited(t, logged, status{Reason: "Completed"})
+	data, err = os.ReadFile(filepath.Join(counts.logs, "counts.log"))
 	must(t, err)
-	must(t, stays.Kill(ctx, syscall.SIGTERM))
-	if code := exit(t, ctx, stays, exits); code != 143 {
+	// A line of CRI's log has the time, the stream and a tag before the text.
+	unbroken(t, "containerd", regexp.MustCompile(`(?m)^\S+ stdout F `).ReplaceAllString(string(data), ""), lines)
+
+	if code := loadedExit(t, ctx, again, "stays-too", syscall.SIGTERM); code != 143 {
 		t.Errorf("the exec from before exited with %d", code)
 	}
 	container, err = c.LoadContainer(ctx, ended.ID())
 	must(t, err)
-	gone, err := container.Task(ctx, nil)
+	lost, err := container.Task(ctx, nil)
 	must(t, err)
-	exits, err = gone.Wait(ctx)
+	exits, err := lost.Wait(ctx)
 	must(t, err)
-	if code := exit(t, ctx, gone, exits); code != 9 {
+	if code := exit(t, ctx, lost, exits); code != 9 {
 		t.Errorf("what ended meanwhile exited with %d", code)
+	}
+	if told := seen.until(t, ended.ID(), "delete "+ended.ID()+" 9"); !slices.Equal(told, []string{"exit " + ended.ID() + "/" + ended.ID() + " 9", "delete " + ended.ID() + " 9"}) {
+		t.Errorf("events of what ended meanwhile: %q", told)
 	}
 }
 
-func newFIFOContainer(t *testing.T, ctx context.Context, c *client.Client, id string, args ...string) client.Task {
+// loadedExit gives the status of an exec that another client began, after a
+// signal to it if there is one.
+func loadedExit(t *testing.T, ctx context.Context, of client.Task, exec string, signal syscall.Signal) uint32 {
+	t.Helper()
+	p, err := of.LoadProcess(ctx, exec, nil)
+	must(t, err)
+	exits, err := p.Wait(ctx)
+	must(t, err)
+	if signal != 0 {
+		must(t, p.Kill(ctx, signal))
+	}
+	return exit(t, ctx, p, exits)
+}
+
+// startedTask is a container that runs, until its end or that of the test.
+func startedTask(t *testing.T, ctx context.Context, c *client.Client, id string, args ...string) client.Task {
 	t.Helper()
 	container := newContainer(t, ctx, c, id, withArgs(args...))
 	task := newTask(t, ctx, container, cio.NullIO)
