@@ -184,6 +184,17 @@ func (f *figures) idle(role load.Role, of func(load.Usage) float64) float64 {
 	return median
 }
 
+// rested is the median of a figure of the shim after its rest, zero if it had
+// none.
+func (f *figures) rested(of func(load.Usage) float64) float64 {
+	var all []float64
+	for _, r := range f.Rest {
+		all = append(all, of(r.Shim))
+	}
+	median, _, _ := spread(all)
+	return median
+}
+
 // shim is the one of a name; nil if it was not measured.
 func (r *results) shim(name string) *figures {
 	for _, f := range r.Shims {

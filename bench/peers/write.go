@@ -177,9 +177,9 @@ func (r *results) writeMemory(b *strings.Builder) {
 	add("stubs, PSS", idle(load.RoleStub, pss, bytes))
 	add("sentry, RSS", idle(load.RoleSentry, rss, bytes))
 	add("gofer, RSS", idle(load.RoleGofer, rss, bytes))
-	add("shim after its rest, RSS", func(f *figures) string { return f.rested(rss, bytes) })
-	add("shim after its rest, PSS", func(f *figures) string { return f.rested(pss, bytes) })
-	add("shim after its rest, threads", func(f *figures) string { return f.rested(threads, number) })
+	add("shim after its rest, RSS", func(f *figures) string { return bytes(f.rested(rss)) })
+	add("shim after its rest, PSS", func(f *figures) string { return bytes(f.rested(pss)) })
+	add("shim after its rest, threads", func(f *figures) string { return number(f.rested(threads)) })
 	add("shim after its rest, goroutines", (*figures).goroutines)
 	pod := func(of func(load.Usage) float64, format func(float64) string) func(*figures) string {
 		return func(f *figures) string {
@@ -252,7 +252,7 @@ func (r *results) writeWhere(b *strings.Builder) {
 func (r *results) charts() map[string]string {
 	throughput := plot.Bars{Title: "execs per second, by how many at once", Format: plot.Number}
 	latency := plot.Bars{Title: "one exec at a time, p50", Groups: []string{"start", "start-to-exit", "create-to-delete"}, Format: milliseconds}
-	memory := plot.Bars{Title: "memory", Groups: []string{"idle shim and stubs (RSS)", "idle shim and stubs (PSS)"}, Format: bytes, Binary: true}
+	memory := plot.Bars{Title: "memory right after a container's start", Groups: []string{"shim and stubs (RSS)", "shim and stubs (PSS)"}, Format: bytes, Binary: true}
 	for _, n := range levels {
 		throughput.Groups = append(throughput.Groups, strconv.Itoa(n))
 	}

@@ -15,19 +15,6 @@ func notMeasured(why string) string {
 	return "not measured: " + strings.ReplaceAll(strings.Join(strings.Fields(why), " "), "|", "/")
 }
 
-// rested is the median of a figure of the shim after its rest.
-func (f *figures) rested(of func(load.Usage) float64, format func(float64) string) string {
-	var all []float64
-	for _, r := range f.Rest {
-		all = append(all, of(r.Shim))
-	}
-	if len(all) == 0 {
-		return ""
-	}
-	median, _, _ := spread(all)
-	return format(median)
-}
-
 // goroutines is the median of those that were counted.
 func (f *figures) goroutines() string {
 	var all []float64
