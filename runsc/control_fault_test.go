@@ -212,8 +212,8 @@ func TestControlExecKeepsItsConnection(t *testing.T) {
 			if err != nil || status.exit() != 1 {
 				t.Errorf("the status is %d, %v", status.exit(), err)
 			}
-			if same := <-came == <-came; same == leaves {
-				t.Errorf("the wait came on its exec's connection: %t", same)
+			if execs, waits := <-came, <-came; (execs == waits) == leaves {
+				t.Errorf("the wait came on its exec's connection: %t", execs == waits)
 			}
 			if len(c.kept) > 0 || len(c.active) > 0 {
 				t.Errorf("%d connections are kept and %d active", len(c.kept), len(c.active))
