@@ -178,9 +178,9 @@ func testPod(t *testing.T, p *pod) {
 	}
 	d.cri(t, "stop", "--timeout", "1", two)
 	// gVisor's pid 1 dies of a SIGTERM that it does not handle; Linux's does not.
-	if s := d.status(t, two); s.State != "CONTAINER_EXITED" || s.ExitCode != 143 {
-		t.Errorf("status %+v", s)
-	}
+	// On a busy machine stop returns when the container is gone and before its
+	// status is set.
+	d.exited(t, two, status{ExitCode: 143, Reason: "Error"})
 	if s := d.status(t, one); s.State != "CONTAINER_RUNNING" {
 		t.Errorf("the neighbour has status %+v", s)
 	}
