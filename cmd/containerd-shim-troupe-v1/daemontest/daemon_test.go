@@ -30,7 +30,7 @@ const (
 	pauseImage   = "troupe.test/pause:1"
 
 	// patience is how long anything may take that has no reason to take long.
-	patience = 30 * time.Second
+	patience = time.Minute
 )
 
 // flavour is one version of containerd.
