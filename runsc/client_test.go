@@ -155,8 +155,8 @@ func TestClient(t *testing.T) {
 		status, err := c.Wait(ctx, "c", nil)
 		waited <- answer{status, err}
 	}()
-	// The wait ends with its context too.
-	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	// The wait ends with its context too. Meanwhile the other has begun.
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	_, err = c.Wait(short, "c", nil)
 	wantKind(t, err, messages.DeadlineExceeded, "runsc wait c")

@@ -32,6 +32,7 @@ const (
 // bytes of.
 func dialControl(ctx context.Context, path string, deadline time.Time) (*controlConn, error) {
 	dialer := net.Dialer{Deadline: deadline}
+	var busy error
 	for pause := dialFirstPause; ; pause = min(2*pause, dialLastPause) {
 		conn, err := dialer.DialContext(ctx, "unix", path)
 		if err == nil {
@@ -40,9 +41,14 @@ func dialControl(ctx context.Context, path string, deadline time.Time) (*control
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && busy != nil {
+			// That the time is over is not why.
+			err = busy
+		}
 		if !errors.Is(err, syscall.EAGAIN) || time.Until(deadline) <= pause {
 			return nil, fmt.Errorf("%w: %w", errNotConnected, err)
 		}
+		busy = err
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():

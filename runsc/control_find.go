@@ -62,7 +62,8 @@ const (
 	// runsc writes the file in place (state_file.go, SaveLocked), so that who
 	// reads at that moment sees the beginning of it. Its lock would keep
 	// readers out, but runsc also holds it while it starts a container.
-	tornReads     = 20
+	// A writer that has to wait for a processor takes its time.
+	tornReads     = 250
 	tornReadPause = 2 * time.Millisecond
 )
 

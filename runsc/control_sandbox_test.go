@@ -28,7 +28,7 @@ type controlSandbox struct {
 }
 
 // testTimeout ends what hangs.
-const testTimeout = 30 * time.Second
+const testTimeout = 2 * time.Minute
 
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)

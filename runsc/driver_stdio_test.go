@@ -70,7 +70,7 @@ func testTerminalOfInitAndExec(t *testing.T, s *stage) {
 	s.until(func() bool { return strings.Contains(out.String(), "33 91") })
 
 	var more buffer
-	l := s.launch(init, "e", "sh", "-c", "tty; stty size; trap 'echo interrupted; exit 9' INT; while :; do sleep 0.05; done")
+	l := s.launch(init, "e", "sh", "-c", "trap 'echo interrupted; exit 9' INT; tty; stty size; while :; do sleep 0.05; done")
 	l.Spec.Terminal = true
 	type2, feed2 := io.Pipe()
 	defer feed2.Close()

@@ -25,6 +25,8 @@ import (
 const (
 	// bounded is how long any answer may take, whatever happens meanwhile.
 	bounded = 20 * time.Second
+	// patience is how long a load is given for its execs, on a slow machine too.
+	patience = 2 * time.Minute
 	// atOnce is how long an answer may take that nothing has to be asked for.
 	atOnce = 2 * time.Second
 	// loadStatus is what the processes of a load exit with by themselves.
@@ -313,13 +315,13 @@ func (w *works) counts() (whole, cut, refused int) {
 func (w *works) await(n int) {
 	w.t.Helper()
 	before, _, _ := w.counts()
-	for deadline := time.Now().Add(bounded); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		now, _, _ := w.counts()
 		if now >= before+n {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("%d of %d execs in %s ended within %v; refused: %v", now-before, n, w.container, bounded, w.errors())
+			w.t.Fatalf("%d of %d execs in %s ended within %v; refused: %v", now-before, n, w.container, patience, w.errors())
 		}
 	}
 }
@@ -328,12 +330,12 @@ func (w *works) await(n int) {
 func (w *works) awaitRefused(n int) []error {
 	w.t.Helper()
 	_, _, before := w.counts()
-	for deadline := time.Now().Add(bounded); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if all := w.errors(); len(all) >= before+n {
 			return all[before:]
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("not %d execs in %s were refused within %v", n, w.container, bounded)
+			w.t.Fatalf("not %d execs in %s were refused within %v", n, w.container, patience)
 		}
 	}
 }

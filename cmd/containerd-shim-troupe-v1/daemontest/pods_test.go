@@ -41,7 +41,7 @@ func testPods(t *testing.T, d *daemon, pods int) {
 	must(t, err)
 	defer conn.Close()
 	client := cri.NewRuntimeServiceClient(conn)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 
 	must(t, d.runNumberedPod(ctx, client, 0)) // makes the folders that stay
