@@ -33,7 +33,7 @@ func TestDescriptorsRunOutUnderLoad(t *testing.T) {
 	path := runscPath(t)
 	for _, way := range []string{runsc.ExecControl, runsc.ExecCLI} {
 		t.Run(way, func(t *testing.T) {
-			cmd := exec.Command("/proc/self/exe", "-test.run=^TestDescriptorsRunOutUnderLoad$", "-test.timeout=60s", "-test.v")
+			cmd := exec.Command("/proc/self/exe", "-test.run=^TestDescriptorsRunOutUnderLoad$", "-test.timeout=5m", "-test.v")
 			cmd.Env = append(os.Environ(), ownProgram+"="+way, "TROUPE_RUNSC="+path)
 			out, err := cmd.CombinedOutput()
 			if err != nil {

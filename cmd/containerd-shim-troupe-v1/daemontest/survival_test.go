@@ -134,11 +134,13 @@ func testRestart(t *testing.T, d *daemon, away time.Duration) {
 	// The new exec's exit comes after all that happened before: what is told
 	// twice, or too late, is between.
 	want = append(want, "exec-added "+id+"/new", "exec-started "+id+"/new", "exit "+id+"/new 0")
-	if told := seen.until(t, id, want[len(want)-1]); !slices.Equal(told, want) {
+	// The first may have ended before containerd went away.
+	told := seen.until(t, id, want[len(want)-1])
+	if early := len(want) - len(told); early < 0 || early > len(want)/2 || !slices.Equal(told, want[early:]) {
 		t.Errorf("events:\n%s\nwanted:\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
 	}
 
-	lines := int(away.Seconds()) * 5
+	lines := int(away.Seconds()) * 2
 	execute(t, ctx, again, "stop", "/bin/touch", "/tmp/stop")
 	d.cri(t, "exec", "--sync", logged, "/bin/touch", "/tmp/stop")
 	for _, exec := range []string{"read", "filed"} {
