@@ -101,6 +101,10 @@ func (c *controlClient) discard(p messages.Process, pid int) {
 	ctx, cancel := context.WithTimeout(context.Background(), lateAnswer)
 	defer cancel()
 	if err := c.Signal(ctx, p, pid, syscall.SIGKILL, signalProcess); err != nil && messages.KindOf(err) != messages.NotFound {
+		// Nobody will wait, and a connection that is open delays the sandbox's end.
+		if conn := c.takeKept(pid); conn != nil {
+			c.disconnect(conn)
+		}
 		return
 	}
 	// What the wait gives is of no interest; without it the record stays.
