@@ -2,6 +2,7 @@ package runsc_test
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -49,23 +50,28 @@ func testDescriptorsRunOut(t *testing.T, c *company) {
 	const longs = 6
 	var outs [longs]buffer
 	var exits [longs]func() messages.Exit
+	hold, release := io.Pipe()
 	for i := range exits {
-		// More than a pipe holds, and none of it before the descriptors are gone.
-		_, exits[i] = c.begin(execIn("c", fmt.Sprintf("long%d", i)), messages.Stdio{Pipes: messages.Pipes{Stdout: &outs[i]}},
-			"sh", "-c", "sleep 1; head -c 200000 /dev/zero; exit 3")
+		// More than a pipe holds, and none of it before the descriptors are gone and
+		// what needs some has been refused: the end of one of these sets some free.
+		_, exits[i] = c.begin(execIn("c", fmt.Sprintf("long%d", i)), messages.Stdio{Pipes: messages.Pipes{Stdin: hold, Stdout: &outs[i]}},
+			"sh", "-c", "read end; head -c 200000 /dev/zero; exit 3")
 	}
-	held := openFiles()
+	free := fillGaps(t)
 	work := c.load("c")
 	work.await(4)
 	bundle := c.bundle(nil, "true")
 
-	mend := limitDescriptors(t, held+1)
+	mend := limitDescriptors(t, free+1)
 	errs := work.awaitRefused(20)
 	_, err := try(c, bounded, messages.Create{Container: "new", Bundle: bundle})
 	// The first exec of a sandbox finds out how it is spoken to.
 	first := execIn("unused", "first")
 	answered(c, messages.Exec{Process: first, Spec: execSpec("true")})
 	_, errFirst := try(c, bounded, messages.Start{Process: first})
+	if err := release.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for i, exit := range exits {
 		if e := exit(); e.Status != loadStatus || e.Reason != "" {
 			t.Errorf("what ran before exited with %+v", e)
@@ -96,6 +102,25 @@ func testDescriptorsRunOut(t *testing.T, c *company) {
 		t.Errorf("%d execs did not end by themselves", cut)
 	}
 	c.sleeper("new")
+}
+
+// fillGaps opens descriptors, which stay open until the test ends, up to the
+// first number above which none is open, and gives that number. What is opened
+// from then on has higher ones.
+func fillGaps(t *testing.T) (free int) {
+	t.Helper()
+	for {
+		fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// All below it are open; the folder that is read for the count is one more.
+		if openFiles() <= fd+2 {
+			_ = unix.Close(fd)
+			return fd
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+	}
 }
 
 // limitDescriptors lowers this program's limit: no descriptor from n on can be
