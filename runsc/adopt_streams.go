@@ -2,6 +2,8 @@ package runsc
 
 import (
 	"os"
+
+	"github.com/troupe-run/troupe/messages"
 )
 
 // adoptStreams are the streams of a process whose program is dead.
@@ -15,23 +17,23 @@ import (
 // to hold a stdin FIFO open, its last writer's close was the end of it, which a
 // process may have seen; it is held again from here on, unless it was closed by
 // CloseIO. Output FIFOs are held as before.
-func adoptStreams(what string, m stdioMemo, o streamOptions) *streams {
+func adoptStreams(p messages.Process, m stdioMemo, o streamOptions) *streams {
 	o.Direct = m.Direct
-	st := &streams{what: what, options: o.withDefaults()}
+	st := &streams{process: p, options: o.withDefaults()}
 	if !m.Direct {
 		return st
 	}
 	places, err := st.places(m.stdio())
 	if err != nil {
-		st.options.Logger.Warn("read the names of the streams of a process that was left", "process", what, "error", err)
+		st.options.Logger.Warn("read the names of the streams of a process that was left", "process", p.String(), "error", err)
 		return st
 	}
-	for i, p := range places {
-		if p.kind != placePath && p.kind != placeFile || i == 0 && m.StdinClosed || i == 2 && p.same(places[1]) {
+	for i, at := range places {
+		if at.kind != placePath && at.kind != placeFile || i == 0 && m.StdinClosed || i == 2 && at.same(places[1]) {
 			continue
 		}
-		if err := st.holdAgain(p, i == 0); err != nil {
-			st.options.Logger.Warn("hold a stream of a process that was left", "process", what, "stream", p.stream, "path", p.path, "error", err)
+		if err := st.holdAgain(at, i == 0); err != nil {
+			st.options.Logger.Warn("hold a stream of a process that was left", "process", p.String(), "stream", at.stream, "path", at.path, "error", err)
 		}
 	}
 	return st

@@ -45,7 +45,7 @@ func (d *Driver) adopt(ctx context.Context, init messages.Incarnation, m message
 	var err error
 	if c.streams, err = c.adoptedStreams(ctx, h); err != nil {
 		d.forget(c)
-		return messages.PIDs{}, about("open the streams of", init.Process, "", err)
+		return messages.PIDs{}, err
 	}
 	c.takeOver(h, pod)
 	d.settleAdopted(c, h)
@@ -64,11 +64,10 @@ func (h *heir) adoption() *adoption {
 // has no other end any more; only a container that joined a sandbox and was not
 // started has streams yet to be given.
 func (c *container) adoptedStreams(ctx context.Context, h *heir) (*streams, error) {
-	what := "container " + c.init.Process.String()
 	if !c.isRoot() && !c.adoption.started && !c.adoption.gone {
-		return openStreams(ctx, what, c.create.Stdio, c.driver.streamOptions(c.id()))
+		return openStreams(ctx, c.init.Process, c.create.Stdio, c.driver.streamOptions(c.id()))
 	}
-	return adoptStreams(what, h.memo.Stdio, c.driver.streamOptions(c.id())), nil
+	return adoptStreams(c.init.Process, h.memo.Stdio, c.driver.streamOptions(c.id())), nil
 }
 
 // takeOver gives the container what the heir has.
@@ -226,7 +225,7 @@ func (p *process) adopt(ctx context.Context) (messages.PIDs, error) {
 		return messages.PIDs{}, about("adopt", p.self.Process, "", err)
 	}
 	p.memo = x.path
-	p.streams = adoptStreams("exec "+p.self.Process.String(), x.memo.Stdio, d.streamOptions(string(p.self.Exec)))
+	p.streams = adoptStreams(p.self.Process, x.memo.Stdio, d.streamOptions(string(p.self.Exec)))
 	d.mu.Lock()
 	p.guest = x.memo.Guest
 	delete(p.init.adoption.execs, p.self.Exec)

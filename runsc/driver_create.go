@@ -67,8 +67,8 @@ func (d *Driver) Create(ctx context.Context, init messages.Incarnation, m messag
 	if err := c.bundle.checkCommand(init.Process); err != nil {
 		return messages.PIDs{}, err
 	}
-	if c.streams, err = openStreams(ctx, "container "+init.Process.String(), m.Stdio, d.streamOptions(string(init.Container))); err != nil {
-		return messages.PIDs{}, about("open the streams of", init.Process, "", err)
+	if c.streams, err = openStreams(ctx, init.Process, m.Stdio, d.streamOptions(string(init.Container))); err != nil {
+		return messages.PIDs{}, err
 	}
 	undo = append(undo, func() { _ = c.streams.Close() })
 	c.cgroup = newCgroup(cgroupRoot, c.bundle.cgroupPath(c.create))

@@ -172,7 +172,7 @@ func (d *Driver) Resize(_ context.Context, p messages.Incarnation, size messages
 	if err != nil {
 		return err
 	}
-	return about("resize", p.Process, "", s.Resize(size))
+	return s.Resize(size)
 }
 
 // CloseIO ends a process's stdin.

@@ -63,8 +63,8 @@ func (d *Driver) Exec(ctx context.Context, l messages.Launch) (_ messages.PIDs, 
 	if err != nil {
 		return messages.PIDs{}, about("start", l.Process.Process, "", err)
 	}
-	if p.streams, err = openStreams(ctx, "exec "+l.Process.Process.String(), l.Stdio, p.streamOptions()); err != nil {
-		return messages.PIDs{}, about("open the streams of", l.Process.Process, "", err)
+	if p.streams, err = openStreams(ctx, l.Process.Process, l.Stdio, p.streamOptions()); err != nil {
+		return messages.PIDs{}, err
 	}
 	pids, err := p.launch(ctx, l)
 	if err == nil {

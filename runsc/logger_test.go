@@ -78,11 +78,11 @@ func TestLoggingProgramThatIsNotReady(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	_, err := openStreams(ctx, "exec demo/greet", messages.Stdio{Stdout: program("echo $$ >" + pid + "; exec sleep 1000")}, streamOptions{})
+	_, err := openStreams(ctx, greet, messages.Stdio{Stdout: program("echo $$ >" + pid + "; exec sleep 1000")}, streamOptions{})
 	if messages.KindOf(err) != messages.DeadlineExceeded {
 		t.Fatalf("the error is %v", err)
 	}
-	_, err = openStreams(t.Context(), "exec demo/greet", messages.Stdio{Stdout: strings.Replace(program("exit 0"), "binary", "binary-v2", 1)}, streamOptions{})
+	_, err = openStreams(t.Context(), greet, messages.Stdio{Stdout: strings.Replace(program("exit 0"), "binary", "binary-v2", 1)}, streamOptions{})
 	if messages.KindOf(err) != messages.FailedPrecondition {
 		t.Fatalf("the error is %v", err)
 	}

@@ -2,8 +2,6 @@ package runsc
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -72,7 +70,7 @@ func (o streamOptions) withDefaults() streamOptions {
 //
 // streams is a runc.IO and a runc.StartCloser.
 type streams struct {
-	what    string
+	process messages.Process
 	options streamOptions
 	// tty is nil without a terminal.
 	tty *terminal
@@ -98,17 +96,16 @@ var (
 )
 
 // openStreams opens what s names and begins to copy; with a terminal, copying
-// begins when there is a console. what names the process in errors and logs:
-// "exec demo/greet".
+// begins when there is a console. Errors and logs name p, whose streams they are.
 //
 // ctx bounds the wait for a logging program to be ready and nothing else: an
 // output FIFO that nobody reads yet is waited for in the background, until
 // Close. On an error nothing stays open.
-func openStreams(ctx context.Context, what string, s messages.Stdio, o streamOptions) (_ *streams, err error) {
-	st := &streams{what: what, options: o.withDefaults()}
+func openStreams(ctx context.Context, p messages.Process, s messages.Stdio, o streamOptions) (_ *streams, err error) {
+	st := &streams{process: p, options: o.withDefaults()}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, st.Close())
+			_ = st.Close()
 		}
 	}()
 	if s.Terminal {
@@ -136,7 +133,7 @@ func openStreams(ctx context.Context, what string, s messages.Stdio, o streamOpt
 		return st, nil
 	}
 	if err := st.openPipes(places); err != nil {
-		return nil, st.failed("open pipes", err)
+		return nil, st.failed("open the pipes of", err)
 	}
 	return st, nil
 }
@@ -317,5 +314,5 @@ func (st *streams) Close() error {
 // failed is an error of these streams that is not about a name in
 // messages.Stdio.
 func (st *streams) failed(op string, err error) error {
-	return &messages.Error{Kind: kindOfOpen(err), Op: op, Err: fmt.Errorf("of %s: %w", st.what, err), Hint: hintOfOpen(err)}
+	return &messages.Error{Kind: kindOfOpen(err), Op: op, Process: st.process, Err: err, Hint: hintOfOpen(err)}
 }

@@ -95,7 +95,7 @@ func (st *streams) openOutputs(ctx context.Context, out, errs place) error {
 // addOutput adds the destination of stream: "stdout", "stderr" or both.
 func (st *streams) addOutput(stream string, to io.WriteCloser) {
 	st.outs = append(st.outs, &output{
-		log: st.options.Logger.With("process", st.what, "stream", stream),
+		log: st.options.Logger.With("process", st.process.String(), "stream", stream),
 		to:  to,
 	})
 }

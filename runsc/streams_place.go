@@ -141,10 +141,11 @@ func (st *streams) openFailed(stream, name string, err error) *messages.Error {
 		err = fmt.Errorf("%s: %w", path.Op, path.Err)
 	}
 	return &messages.Error{
-		Kind: kindOfOpen(err),
-		Op:   fmt.Sprintf("open %s of %s", stream, st.what),
-		Err:  fmt.Errorf("%q: %w", name, err),
-		Hint: hintOfOpen(err),
+		Kind:    kindOfOpen(err),
+		Op:      fmt.Sprintf("open the %s of", stream),
+		Process: st.process,
+		Err:     fmt.Errorf("%q: %w", name, err),
+		Hint:    hintOfOpen(err),
 	}
 }
 

@@ -34,10 +34,13 @@ type scripted struct {
 	cmd *exec.Cmd
 }
 
+// greet is the process of these streams.
+var greet = messages.Process{Container: "demo", Exec: "greet"}
+
 // openIO opens streams that are closed at the end of the test.
 func openIO(t *testing.T, s messages.Stdio, log *slog.Logger) *streams {
 	t.Helper()
-	st, err := openStreams(t.Context(), "exec demo/greet", s, streamOptions{DrainTimeout: drainTimeout, Logger: log, ID: "greet", Namespace: "tests"})
+	st, err := openStreams(t.Context(), greet, s, streamOptions{DrainTimeout: drainTimeout, Logger: log, ID: "greet", Namespace: "tests"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -392,7 +395,7 @@ func TestAFailingDestinationDoesNotStopTheProcess(t *testing.T) {
 			r.wait()
 			r.end()
 			said := log.String()
-			if strings.Count(said, "level=WARN") != 1 || !strings.Contains(said, `process="exec demo/greet"`) || !strings.Contains(said, "stream=stdout") {
+			if strings.Count(said, "level=WARN") != 1 || !strings.Contains(said, `process=demo/greet`) || !strings.Contains(said, "stream=stdout") {
 				t.Fatalf("the log is\n%s", said)
 			}
 			want := "bytes=1000000"
@@ -432,8 +435,8 @@ func TestNamesThatCanNotBeOpened(t *testing.T) {
 	}{
 		{messages.Stdio{Stdin: missing}, messages.NotFound, missing},
 		{messages.Stdio{Stdout: missing}, messages.NotFound, missing},
-		{messages.Stdio{Stdin: file, Stdout: file, Stderr: missing}, messages.NotFound, "open stderr of exec demo/greet"},
-		{messages.Stdio{Stdin: dir}, messages.InvalidArgument, "open stdin of exec demo/greet"},
+		{messages.Stdio{Stdin: file, Stdout: file, Stderr: missing}, messages.NotFound, "open the stderr of demo/greet"},
+		{messages.Stdio{Stdin: dir}, messages.InvalidArgument, "open the stdin of demo/greet"},
 		{messages.Stdio{Stdout: dir}, messages.InvalidArgument, dir},
 		{messages.Stdio{Stdout: socket}, messages.InvalidArgument, socket},
 		{messages.Stdio{Stdout: file + "/below"}, messages.NotFound, "below"},
@@ -447,7 +450,7 @@ func TestNamesThatCanNotBeOpened(t *testing.T) {
 		{messages.Stdio{Stdout: "binary://" + missing}, messages.NotFound, "logging contract"},
 		{messages.Stdio{Stdout: "binary://" + file}, messages.FailedPrecondition, "logging contract"},
 	} {
-		st, err := openStreams(t.Context(), "exec demo/greet", c.stdio, streamOptions{})
+		st, err := openStreams(t.Context(), greet, c.stdio, streamOptions{})
 		if err == nil {
 			st.Close()
 			t.Errorf("%+v was opened", c.stdio)
@@ -457,7 +460,7 @@ func TestNamesThatCanNotBeOpened(t *testing.T) {
 		if !errors.As(err, &e) || messages.KindOf(err) != c.kind || e.Hint == "" {
 			t.Errorf("%+v: the kind is %v, the hint %q: %v", c.stdio, messages.KindOf(err), e.Hint, err)
 		}
-		if !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "exec demo/greet") {
+		if !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), " of demo/greet: ") {
 			t.Errorf("%+v: the error does not say %q: %v", c.stdio, c.says, err)
 		}
 	}
@@ -471,7 +474,7 @@ func TestOwnerOfTheChildsEnds(t *testing.T) {
 	}
 	for _, terminal := range []bool{false, true} {
 		var out bytes.Buffer
-		st, err := openStreams(t.Context(), "exec demo/greet", messages.Stdio{Terminal: terminal, Pipes: messages.Pipes{Stdout: &out}}, streamOptions{UID: 1234, GID: 5678})
+		st, err := openStreams(t.Context(), greet, messages.Stdio{Terminal: terminal, Pipes: messages.Pipes{Stdout: &out}}, streamOptions{UID: 1234, GID: 5678})
 		if err != nil {
 			t.Fatal(err)
 		}

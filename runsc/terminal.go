@@ -49,12 +49,12 @@ func (st *streams) terminal() bool { return st.tty != nil }
 func (st *streams) attachConsole(master *os.File) error {
 	defer master.Close()
 	if st.tty == nil {
-		return st.failed("attach a console", errors.New("the process has no terminal"))
+		return st.failed("attach a console to", errors.New("the process has no terminal"))
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if err := st.attach(master); err != nil {
-		return st.failed("attach a console", err)
+		return st.failed("attach a console to", err)
 	}
 	return nil
 }
@@ -106,23 +106,23 @@ func (st *streams) started(guestPID int) {
 // so a process can not tell which of the two it has.
 func (st *streams) openPty() (slave *os.File, err error) {
 	if st.tty == nil {
-		return nil, st.failed("open a pty", errors.New("the process has no terminal"))
+		return nil, st.failed("open a pty for", errors.New("the process has no terminal"))
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, st.failed("open a pty", fmt.Errorf("open /dev/ptmx: %w", err))
+		return nil, st.failed("open a pty for", fmt.Errorf("open /dev/ptmx: %w", err))
 	}
 	master := os.NewFile(uintptr(fd), "/dev/ptmx")
 	defer master.Close()
 	if slave, err = openSlave(fd, st.options.UID, st.options.GID); err != nil {
-		return nil, st.failed("open a pty", err)
+		return nil, st.failed("open a pty for", err)
 	}
 	// Without a slave the console would be at its end already.
 	if err := st.attach(master); err != nil {
 		slave.Close()
-		return nil, st.failed("open a pty", err)
+		return nil, st.failed("open a pty for", err)
 	}
 	st.tty.mu.Lock()
 	defer st.tty.mu.Unlock()
@@ -226,7 +226,7 @@ func (st *streams) Resize(size messages.WindowSize) error {
 		return nil
 	}
 	if err := st.tty.resize(size); err != nil {
-		return st.failed("resize the terminal", err)
+		return st.failed("resize the terminal of", err)
 	}
 	return nil
 }
