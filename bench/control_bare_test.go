@@ -36,9 +36,14 @@ func newBare(b *testing.B, root string) *bare {
 // call makes one call on a connection of its own.
 func (p *bare) call(b *testing.B, method string, arg any, files ...*os.File) (result int) {
 	b.Helper()
+	return p.begin(b, method, arg, files...)()
+}
+
+// begin sends a call, and gives how to read the answer to it.
+func (p *bare) begin(b *testing.B, method string, arg any, files ...*os.File) (answer func() (result int)) {
+	b.Helper()
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: p.path, Net: "unix"})
 	check(b, err)
-	defer conn.Close()
 	request, err := json.Marshal(map[string]any{"method": "containerManager." + method, "arg": arg})
 	check(b, err)
 	var rights []byte
@@ -51,16 +56,20 @@ func (p *bare) call(b *testing.B, method string, arg any, files ...*os.File) (re
 	}
 	_, _, err = conn.WriteMsgUnix(request, rights, nil)
 	check(b, err)
-	var reply struct {
-		Success bool
-		Err     string
-		Result  int
+	return func() int {
+		b.Helper()
+		defer conn.Close()
+		var reply struct {
+			Success bool
+			Err     string
+			Result  int
+		}
+		check(b, json.NewDecoder(conn).Decode(&reply))
+		if !reply.Success {
+			b.Fatalf("%s: %s", method, reply.Err)
+		}
+		return reply.Result
 	}
-	check(b, json.NewDecoder(conn).Decode(&reply))
-	if !reply.Success {
-		b.Fatalf("%s: %s", method, reply.Err)
-	}
-	return reply.Result
 }
 
 func (p *bare) start(b *testing.B, args ...string) (pid int) {
@@ -73,7 +82,12 @@ func (p *bare) start(b *testing.B, args ...string) (pid int) {
 
 func (p *bare) wait(b *testing.B, pid int) (status int) {
 	b.Helper()
-	return p.call(b, "WaitPID", map[string]any{"PID": pid, "CID": "demo"})
+	return p.beginWait(b, pid)()
+}
+
+func (p *bare) beginWait(b *testing.B, pid int) (wait func() (status int)) {
+	b.Helper()
+	return p.begin(b, "WaitPID", map[string]any{"PID": pid, "CID": "demo"})
 }
 
 func (p *bare) kill(b *testing.B, pid int) {
