@@ -20,6 +20,8 @@ MODULES   := . runsc/controltest cmd/containerd-shim-troupe-v1/daemontest
 # Which tests: make test RUN=TestPlay
 RUN       ?= .
 TESTTIME  ?= 20m
+# Which benchmarks, and for how long: make bench BENCH=ExecStart
+BENCH     ?= .
 BENCHTIME ?= 1s
 
 # Tests find their runsc by this, and one of 2022, which has another control
@@ -77,9 +79,9 @@ fuzz:
 		done; \
 	done
 
-## bench: the benchmarks of bench/, BENCHTIME=1s each
+## bench: the benchmarks of bench/, BENCHTIME=1s each, which take half an hour; BENCH=ExecStart runs one
 bench: bin/runsc
-	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./bench/...
+	$(GO) test -timeout 2h -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./bench/...
 
 ## storm: a hundred thousand execs in one sandbox, which leave everything as it was
 storm: bin/runsc
