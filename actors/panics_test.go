@@ -386,3 +386,36 @@ func TestAPanicInTheDriverIsAnErrorOfItsCall(t *testing.T) {
 		untouched()
 	})
 }
+
+// An asker that gives up is forgotten also where an actor on the way to the
+// process panics over that, twice. What would keep it keeps it for as long as the
+// process lives.
+func TestAnAskerThatGivesUpIsForgottenDespitePanics(t *testing.T) {
+	for _, name := range []string{"directory", "sandbox c", "c#"} {
+		t.Run(name, func(t *testing.T) {
+			runWithFuse(t, func(b *bed, f *fuse) {
+				b.runs("c")
+				b.execs("sleep inf", "c/e")
+				panics, forgets := input[lifecycle.Abandon](name), input[lifecycle.Abandon]("c/e#")
+				var forgotten atomic.Bool
+				f.light(2, func(actor string, in lifecycle.Input) bool {
+					if forgets(actor, in) {
+						forgotten.Store(true)
+					}
+					return panics(actor, in)
+				})
+				ctx, cancel := context.WithCancel(b.Context())
+				defer cancel()
+				wait := actors.Begin(ctx, b.rt, waitOf("c/e"))
+				synctest.Wait()
+				cancel()
+				_, err := wait()
+				checkKind(t, waitOf("c/e"), err, messages.Canceled)
+				synctest.Wait()
+				if !forgotten.Load() {
+					t.Error("the actor of the process was not told")
+				}
+			})
+		})
+	}
+}

@@ -95,7 +95,7 @@ func (r *request) answer(a lifecycle.Reply) { r.reply <- a }
 // take runs one input through the machine.
 func (s *shell[M, P]) take(ctx actor.Context, in lifecycle.Input) {
 	if s.lost {
-		s.drop(in, "its actor failed")
+		s.drop(ctx, in, "its actor failed")
 		return
 	}
 	if stepped, reason := s.advance(ctx, in); reason != "" {
@@ -176,12 +176,18 @@ func (s *shell[M, P]) panicked(at, r any) string {
 }
 
 // drop gives up an input that the machine could not take. Those who wait for
-// what is in it are answered.
-func (s *shell[M, P]) drop(in lifecycle.Input, reason string) {
+// what is in it are answered. An asker that gave up is forgotten by whichever
+// child it waited for, which the machine alone could have told.
+func (s *shell[M, P]) drop(ctx actor.Context, in lifecycle.Input, reason string) {
 	s.refuse(in, reason)
-	if d, ok := in.(lifecycle.Deleted); ok {
-		for _, r := range d.Replies {
+	switch in := in.(type) {
+	case lifecycle.Deleted:
+		for _, r := range in.Replies {
 			r.To.(*request).answer(r)
+		}
+	case lifecycle.Abandon:
+		for _, child := range ctx.Children() {
+			ctx.Send(child, in)
 		}
 	}
 }
@@ -207,7 +213,7 @@ func (s *shell[M, P]) crash(ctx actor.Context, in lifecycle.Input, stepped bool,
 		stepped, second = s.advance(ctx, in)
 	}
 	if !stepped {
-		s.drop(in, reason)
+		s.drop(ctx, in, reason)
 	}
 	if second != "" {
 		s.lose(ctx)
