@@ -79,7 +79,7 @@ fuzz:
 		done; \
 	done
 
-## bench: the benchmarks of bench/, BENCHTIME=1s each, which take half an hour; BENCH=ExecStart runs one
+## bench: the benchmarks of bench/, BENCHTIME=1s each; that of live execs takes a quarter of an hour; BENCH=ExecStart runs one
 bench: bin/runsc
 	$(GO) test -timeout 2h -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./bench/...
 
